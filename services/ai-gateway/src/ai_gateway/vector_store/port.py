@@ -1,0 +1,133 @@
+"""The port of the vector store: points of users, each bound to one tenant.
+
+The tenant is the first argument of every call and the first member of every change; an adapter
+builds the tenant filter itself from it and checks each hit again on the way out. Callers hand in
+vectors and ids, never a filter, so none can be forgotten or overridden.
+
+A point's id is a UUIDv5 of tenant uid and user id, and it carries the `revision` of the event it
+came from. An older revision never overwrites a newer one, whatever the order and however often
+changes arrive; a deletion leaves a marker with its revision, so that a late older upsert loses too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meshkit.tenancy.identity import TenantContext
+
+DENSE = "dense"
+LEXICAL = "lexical"
+
+DenseVector = NDArray[np.float32]
+"""Shape (dimension,), unit length."""
+
+_POINT_NAMESPACE = uuid5(NAMESPACE_URL, "https://mesh.distributedai.io/points")
+
+
+def point_id(tenant: TenantContext, user_id: str) -> UUID:
+    """Return the id of a user's point: the same for the same incarnation of a tenant and user."""
+    return uuid5(_POINT_NAMESPACE, f"{tenant.tenant_uid}/{user_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Weights of a few dimensions out of 2^32: `indices` uint32, unique; `values` float32."""
+
+    indices: NDArray[np.uint32]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as stored and as found."""
+
+    user_id: str
+    email: str
+    name: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """Make the user's point this one, unless the store holds a newer revision."""
+
+    tenant: TenantContext
+    user: User
+    revision: int
+    dense: DenseVector
+    lexical: SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Replace the user's point by a deletion marker, unless the store holds a newer revision."""
+
+    tenant: TenantContext
+    user_id: str
+    revision: int
+
+
+Change = Upsert | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for, in both spaces; an empty lexical vector finds nothing lexically."""
+
+    dense: DenseVector
+    lexical: SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A user found, with the similarity in each space (None where that space did not rank it)."""
+
+    user: User
+    dense: float | None
+    lexical: float | None
+
+
+class StoreUnavailable(Exception):
+    """The store cannot answer now; the same call may work later. Nothing is known to be wrong
+    with the data or the request."""
+
+
+class StoreMismatch(Exception):
+    """The stored collection is not one that this process may use (other embedder, other layout,
+    other log). The message says the way out."""
+
+
+class VectorStore(Protocol):
+    """Points of users in a dense and a lexical space."""
+
+    async def apply(self, changes: Sequence[Change]) -> int:
+        """Apply changes in their order; once this returns they are searchable and survive the
+        death of the store's process. Returns how many were newer than what was stored.
+
+        Raises StoreUnavailable; then any prefix of the changes may have been applied.
+        """
+
+    async def flush(self) -> None:
+        """Return once everything applied so far would survive a crash of the machine."""
+
+    async def search(self, tenant: TenantContext, query: Query, limit: int) -> Sequence[Hit]:
+        """Return the tenant's users nearest in either space: up to `limit` from each, unordered.
+
+        Raises StoreUnavailable.
+        """
+
+    async def get(self, tenant: TenantContext, user_id: str) -> User | None:
+        """Return one user of the tenant, or None. Raises StoreUnavailable."""
+
+    async def count(self, tenant: TenantContext) -> int:
+        """Return how many users of the tenant are stored. Raises StoreUnavailable."""
+
+    async def delete_tenant(self, tenant: TenantContext) -> None:
+        """Remove every point and marker of the tenant. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Flush and release the store."""

@@ -1,0 +1,129 @@
+"""The port of the durable event log, in Kafka's own words.
+
+A topic has partitions; a record's key decides its partition, so records of one key keep their
+order. Offsets of a partition only ever grow; they may have gaps (compaction leaves them, and the
+embedded log numbers all partitions of a topic from one sequence). A consumer group remembers one
+offset per partition: the next record to read.
+
+Promises every adapter keeps, and `tests/contract` checks: `publish` returns only when the record
+would survive a crash of the machine; a consumer sees each partition in offset order, from its
+committed offset on, at least once; compaction never removes the newest record of a key.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+USER_EVENTS = "user.events"
+USER_EVENTS_DLQ = "user.events.dlq"
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record to publish. `value` None is a tombstone: compaction ends the key with it."""
+
+    key: bytes
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A record's place in a topic."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as read back. `timestamp_ms` is the Unix time at which the log took it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """What a topic is like. `compact` keeps the newest record of each key, else all are kept."""
+
+    name: str
+    partitions: int = 12
+    compact: bool = True
+
+
+TOPICS: tuple[TopicSpec, ...] = (
+    TopicSpec(USER_EVENTS),
+    TopicSpec(USER_EVENTS_DLQ, partitions=1, compact=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a group is behind: per partition, the committed and the end offset (exclusive)."""
+
+    committed: Mapping[int, int] = field(default_factory=dict)
+    end: Mapping[int, int] = field(default_factory=dict)
+
+
+class Consumer(Protocol):
+    """One member of a consumer group. Not for concurrent use."""
+
+    async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
+        """Return the next records, at most `max_records`, in offset order within a partition.
+
+        Returns as soon as there is any record, and an empty sequence after `timeout` seconds
+        without one. Raises LogUnavailable where the log cannot be read now.
+        """
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Remember per partition the offset of the next record to read; durable on return."""
+
+    async def rewind(self) -> None:
+        """Go back to the committed offsets: what was read since is read again."""
+
+    async def close(self) -> None:
+        """Leave the group. Commits nothing."""
+
+
+class EventLog(Protocol):
+    """A durable log with topics of keyed, partitioned records."""
+
+    async def publish(self, topic: str, record: NewRecord) -> Position:
+        """Append one record and return its place once it is durable.
+
+        Concurrent calls share one synchronisation with the disk or broker. Raises LogUnavailable
+        where the record was not made durable; it may or may not be read later.
+        """
+
+    async def publish_many(self, topic: str, records: Sequence[NewRecord]) -> Sequence[Position]:
+        """Append records in their order, all or none, and return their places once durable."""
+
+    def consumer(self, topic: str, group: str) -> Consumer:
+        """Return a new consumer of all partitions of `topic`, starting at the committed offsets
+        (at the beginning where there are none)."""
+
+    async def lag(self, topic: str, group: str) -> Lag:
+        """Return the committed and end offsets of a group."""
+
+    async def close(self) -> None:
+        """Finish what was accepted, then release everything."""
+
+
+__all__ = [
+    "TOPICS",
+    "USER_EVENTS",
+    "USER_EVENTS_DLQ",
+    "Consumer",
+    "EventLog",
+    "Lag",
+    "NewRecord",
+    "Position",
+    "Record",
+    "TopicSpec",
+]
