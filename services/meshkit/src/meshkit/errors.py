@@ -161,7 +161,11 @@ class BodyTooLarge(MeshError):
 
 
 class UnsupportedMediaType(MeshError):
-    status, code, title = 415, "unsupported-media-type", "The content type is not one of the route's"
+    status, code, title = (
+        415,
+        "unsupported-media-type",
+        "The content type is not one of the route's",
+    )
     meaning = "The Content-Type of the body is not one that this route reads."
     remedy = "Send application/json (batches also as application/x-ndjson)."
 

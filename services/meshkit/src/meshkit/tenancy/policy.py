@@ -33,7 +33,7 @@ class Provenance(StrEnum):
 
 
 class TenantState(StrEnum):
-    """Active serves; Suspended keeps the data and refuses traffic; Terminating is on its way out."""
+    """Active serves; Suspended keeps data, refuses traffic; Terminating is on its way out."""
 
     ACTIVE = "Active"
     SUSPENDED = "Suspended"

@@ -1,0 +1,85 @@
+"""Settings of every process, from the environment, prefix `MESH_`.
+
+The names are fixed: charts and people rely on them. `docs/settings.md` is generated from the
+descriptions here (`make docs`). A value that cannot be used stops the start with the variable's
+name and what it takes.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "MESH_"
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names the variable and what it takes."""
+
+
+class MeshSettings(BaseSettings):
+    """What a process of the mesh is told by its environment."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    data_dir: Path = Field(Path(".mesh"), description="Folder of the embedded log and vectors.")
+    tenants: str = Field("tenants", description="Folder of Tenant and TenantPlan files, watched.")
+    host: str = Field("127.0.0.1", description="Address that the public and admin ports listen on.")
+    user_service_port: Port = Field(8081, description="Public port of user-service.")
+    ai_gateway_port: Port = Field(8090, description="Public port of ai-gateway.")
+    admin_port: Port | None = Field(
+        None, description="Admin port of a service run alone; 9081 and 9091 where unset."
+    )
+    auth_mode: Literal["header"] = Field(
+        "header",
+        description="How the tenant of a request is known: `header` trusts X-Tenant-Id"
+        " (development, or behind a mesh that has verified it).",
+    )
+    embedder: Literal["hash"] = Field("hash", description="What turns users into vectors.")
+    after_timeout_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=30,
+        description="How long a search with `after` waits for its position before it answers"
+        " with `upToDate: false`.",
+    )
+    log_format: Literal["console", "json"] | None = Field(
+        None, description="`console` or `json`; unset: console on a terminal, else json."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe log events that are written."
+    )
+
+
+def load_settings() -> MeshSettings:
+    """Return the settings of this process. Raises SettingsError naming each bad variable."""
+    try:
+        return MeshSettings()
+    except ValidationError as error:
+        problems = [
+            f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise SettingsError("; ".join(problems)) from None
+
+
+def settings_markdown() -> str:
+    """Return `docs/settings.md`: every setting with its default and meaning."""
+    lines = [
+        "# Settings",
+        "",
+        "Every process reads its settings from the environment. This file is generated from",
+        "`meshkit.settings` by `make docs`.",
+        "",
+        "| variable | default | what |",
+        "|---|---|---|",
+    ]
+    for name, field in MeshSettings.model_fields.items():
+        default = "unset" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["PREFIX", "MeshSettings", "SettingsError", "load_settings", "settings_markdown"]

@@ -1,0 +1,48 @@
+"""Logs are events with fields: JSON lines for machines, colours on a terminal.
+
+`MESH_LOG_FORMAT` chooses, `MESH_LOG_LEVEL` filters. Values are never personal data, prompts or
+tokens. Records of libraries that use the standard logging module take the same way out.
+"""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from structlog.typing import Processor
+
+LogFormat = Literal["console", "json"]
+
+
+def configure_logging(log_format: LogFormat | None, level: str) -> None:
+    """Set logging up for this process. `log_format` None: console on a terminal, else JSON."""
+    console = log_format == "console" or (log_format is None and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
+    ]
+    renderer: list[Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    # Libraries speak up from warnings on; their informational lines are about themselves.
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+__all__ = ["LogFormat", "configure_logging"]

@@ -1,0 +1,81 @@
+"""Every metric of the mesh, named in one place.
+
+Names are `mesh_<noun>_<unit>_total|seconds`. No metric has a tenant label: tenants are made by
+customers' growth, and a label's values have to stay few. A tenant's own numbers are served by
+`GET /tenants/self`.
+"""
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+REQUESTS = Counter(
+    "mesh_http_requests_total", "Answers by operation and status.", ("operation", "status")
+)
+REQUEST_FAULTS = Counter(
+    "mesh_http_faults_total", "Requests that met an unforeseen fault.", ("operation",)
+)
+REFUSALS = Counter(
+    "mesh_rate_limit_refusals_total",
+    "Requests over a tenant's rate limit: refused (enforced) or only counted (shadow).",
+    ("limit", "enforcement"),
+)
+EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is searchable.")
+EVENTS_STALE = Counter("mesh_events_stale_total", "Events that were older than what is stored.")
+EVENTS_DEAD_LETTERED = Counter(
+    "mesh_events_dead_lettered_total", "Events that cannot be understood."
+)
+INDEXER_RETRIES = Counter(
+    "mesh_indexer_retries_total", "Batches put off because something was away."
+)
+INDEXER_LAG = Gauge("mesh_indexer_lag_records", "Records published and not yet searchable.")
+FRESHNESS = Histogram(
+    "mesh_freshness_seconds", "From durable in the log to searchable.", buckets=_FAST
+)
+SEARCH_SECONDS = Histogram("mesh_search_seconds", "Searches, from query to results.", buckets=_FAST)
+FOREIGN_POINTS = Counter(
+    "mesh_foreign_points_total", "Hits of another tenant, dropped on the way out: has to stay 0."
+)
+POLICIES = Gauge("mesh_tenant_policies", "Tenant policies in force in this process.")
+TENANT_PROBLEMS = Gauge("mesh_tenant_problems", "Tenants or plans declared but not in force.")
+
+_requests: dict[tuple[str, int], Counter] = {}
+
+
+def count_request(operation: str, status: int) -> None:
+    """Count one answer. Looking a labelled child up costs more than counting, so it is kept."""
+    counter = _requests.get((operation, status))
+    if counter is None:
+        counter = _requests[operation, status] = REQUESTS.labels(operation, str(status))
+    counter.inc()
+
+
+def count_refusal(limit: str, enforcement: str) -> None:
+    """Count one request over a rate limit."""
+    REFUSALS.labels(limit, enforcement).inc()
+
+
+def exposition() -> tuple[bytes, str]:
+    """Return all metrics in Prometheus' text format, and its content type."""
+    return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+
+
+__all__ = [
+    "EVENTS_DEAD_LETTERED",
+    "EVENTS_INDEXED",
+    "EVENTS_STALE",
+    "FOREIGN_POINTS",
+    "FRESHNESS",
+    "INDEXER_LAG",
+    "INDEXER_RETRIES",
+    "POLICIES",
+    "REFUSALS",
+    "REQUESTS",
+    "REQUEST_FAULTS",
+    "SEARCH_SECONDS",
+    "TENANT_PROBLEMS",
+    "count_refusal",
+    "count_request",
+    "exposition",
+]

@@ -1,0 +1,167 @@
+"""The ASGI application of a service: the table of operations, served.
+
+A request goes one straight way: route, tenant, policy, rate limit, query, body, handler, answer.
+Each step either goes on or raises a MeshError, and there is one place that turns those into
+answers. Pure ASGI: no middleware stack, because each layer of one costs more than all of this.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import structlog
+
+from meshkit.errors import InternalError, MeshError, RateLimited
+from meshkit.limits.gcra import Decision, RateLimiter
+from meshkit.limits.headers import limit_headers
+from meshkit.telemetry import metrics
+from meshkit.tenancy.admission import admit
+from meshkit.tenancy.policy import Enforcement, TenantPolicy
+from meshkit.tenancy.source import TenantSource
+from meshkit.web.authentication import Authenticator
+from meshkit.web.body import ClientDisconnected, Receive, content_type, read_body
+from meshkit.web.call import Call, Reply, header
+from meshkit.web.operation import Operation
+from meshkit.web.problem import problem_reply
+from meshkit.web.query import parse_query
+from meshkit.web.routing import Router
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+log = structlog.get_logger()
+
+_REQUEST_ID_MOST = 128
+_PRINTABLE = frozenset(range(0x21, 0x7F))
+_COMMON_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+
+class Application:
+    """Serves operations for the tenants of one source, under their limits."""
+
+    def __init__(
+        self,
+        operations: Iterable[Operation],
+        *,
+        authenticator: Authenticator,
+        tenants: TenantSource,
+        limiter: RateLimiter,
+    ) -> None:
+        self.operations = tuple(operations)
+        self._router = Router(self.operations)
+        self._authenticator = authenticator
+        self._tenants = tenants
+        self._limiter = limiter
+        self._parameters = {
+            operation.name: frozenset(p.name for p in operation.parameters if p.place == "query")
+            for operation in self.operations
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"this application serves http, not {scope['type']}")
+        headers = scope["headers"]
+        request_id = _request_id(header(headers, b"x-request-id"))
+        call = Call(headers, {}, request_id)
+        name = "unknown"
+        try:
+            operation, call.path = self._router.find(scope["method"], scope["path"])
+            name = operation.name
+            reply = await self._serve(operation, call, scope["query_string"], receive)
+        except MeshError as error:
+            reply = problem_reply(error, request_id)
+            if allow := error.extra.get("allow"):
+                reply.headers = (*reply.headers, (b"allow", ", ".join(allow).encode()))
+        except ClientDisconnected:
+            return
+        except Exception:
+            # The one place where an unforeseen fault becomes an answer instead of a dropped line.
+            log.exception("request_failed", operation=name, request_id=request_id)
+            metrics.REQUEST_FAULTS.labels(name).inc()
+            reply = problem_reply(InternalError("the fault has been logged"), request_id)
+        metrics.count_request(name, reply.status)
+        await _send(send, call, reply, with_body=scope["method"] != "HEAD")
+
+    async def _serve(
+        self, operation: Operation, call: Call, query_string: bytes, receive: Receive
+    ) -> Reply:
+        known = self._parameters[operation.name]
+        if query_string:
+            call.query = parse_query(query_string, known)
+        if operation.tenant_scoped:
+            parameter = call.query.get("tenant_id") if known else None
+            tenant_id = await self._authenticator.tenant_of(call.headers, parameter)
+            policy = admit(self._tenants.get(tenant_id))
+            call.policy, call.tenant = policy, policy.context
+            if operation.limit is not None:
+                charge = 1 if operation.charge else 0
+                self.charge(call, operation.limit, charge)
+        body = operation.body
+        if body is not None:
+            media_type = content_type(call.headers, body.content_types)
+            raw = await read_body(receive, call.headers, body.limit)
+            call.body = body.decode(media_type, raw)
+        return await operation.handler(call)
+
+    def charge(self, call: Call, limit_name: str, cost: int, *, partial: bool = False) -> Decision:
+        """Take tokens for a call. Raises RateLimited where none of them, or too few, may pass."""
+        limit = call.policy.rate_limit(limit_name)
+        decision = self._limiter.take(call.tenant, limit, cost, partial=partial)
+        call.decision = decision
+        if decision.admitted >= cost:
+            return decision
+        if call.policy.enforcement is Enforcement.SHADOW:
+            metrics.count_refusal(limit_name, "shadow")
+            decision.admitted = cost
+            return decision
+        metrics.count_refusal(limit_name, "enforced")
+        if decision.admitted == 0:
+            raise rate_limited(call.policy, decision)
+        return decision
+
+
+def rate_limited(policy: TenantPolicy, decision: Decision) -> RateLimited:
+    """Return the refusal for an empty bucket, with the tenant's own numbers."""
+    limit = decision.limit
+    detail = (
+        f"tenant {policy.tenant_id} may make {limit.requests} {limit.name} requests"
+        f" per {limit.window_seconds} s, {limit.burst} at once"
+    )
+    if limit.requests == 0:
+        detail = f"the limit {limit.name} of tenant {policy.tenant_id} is 0: nothing passes"
+    extra = {
+        "limit": {
+            "name": limit.name,
+            "requests": limit.requests,
+            "windowSeconds": limit.window_seconds,
+            "burst": limit.burst,
+            "remaining": decision.remaining,
+            "resetSeconds": round(decision.reset_after, 3),
+            "provenance": limit.provenance.value,
+        }
+    }
+    return RateLimited(detail, retry_after=decision.retry_after, extra=extra)
+
+
+def _request_id(given: str | None) -> str:
+    """Return the caller's request id where it is harmless, else a new one."""
+    if given and len(given) <= _REQUEST_ID_MOST and _PRINTABLE.issuperset(given.encode("latin-1")):
+        return given
+    return secrets.token_hex(8)
+
+
+async def _send(send: Send, call: Call, reply: Reply, *, with_body: bool) -> None:
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-request-id", call.request_id.encode("latin-1")),
+        *_COMMON_HEADERS,
+        *reply.headers,
+    ]
+    if call.decision is not None:
+        headers += limit_headers(call.decision)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body if with_body else b""})
+
+
+__all__ = ["Application", "rate_limited"]

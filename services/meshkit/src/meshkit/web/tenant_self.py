@@ -1,0 +1,122 @@
+"""What a tenant may know of itself: its limits, where each comes from, and what is left of them.
+
+The numbers come from the buckets that enforce, so they cannot disagree with a refusal.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from meshkit.limits.gcra import RateLimiter
+from meshkit.web.call import Call
+
+
+class RateLimitState(msgspec.Struct, rename="camel"):
+    """A rate limit of the tenant and what is left of it in this process."""
+
+    name: str
+    requests: int
+    window_seconds: int
+    burst: int
+    unlimited: bool
+    provenance: str
+    remaining: int
+    reset_seconds: float
+
+
+class QuotaState(msgspec.Struct, rename="camel"):
+    """A quota of the tenant; `used` is null where this service does not know it."""
+
+    name: str
+    limit: int
+    unlimited: bool
+    provenance: str
+    used: int | None
+
+
+class TenantSelf(msgspec.Struct, rename="camel"):
+    """What holds for the tenant that asks."""
+
+    tenant_id: str
+    display_name: str
+    plan: str
+    state: str
+    enforcement: str
+    weight: int
+    policy_revision: str
+    rate_limits: list[RateLimitState]
+    quotas: list[QuotaState]
+    models: list[str]
+    default_model: str
+
+
+def tenant_self(call: Call, limiter: RateLimiter, used: Mapping[str, int]) -> TenantSelf:
+    """Return the caller's limits and usage, from the buckets that enforce them."""
+    policy = call.policy
+    limits = []
+    for limit in policy.rate_limits:
+        now = limiter.peek(call.tenant, limit)
+        limits.append(
+            RateLimitState(
+                name=limit.name,
+                requests=limit.requests,
+                window_seconds=limit.window_seconds,
+                burst=limit.burst,
+                unlimited=limit.unlimited,
+                provenance=limit.provenance.value,
+                remaining=now.remaining,
+                reset_seconds=round(now.reset_after, 3),
+            )
+        )
+    return TenantSelf(
+        tenant_id=policy.tenant_id,
+        display_name=policy.display_name,
+        plan=policy.plan,
+        state=policy.state.value,
+        enforcement=policy.enforcement.value,
+        weight=policy.weight.value,
+        policy_revision=policy.revision,
+        rate_limits=limits,
+        quotas=[
+            QuotaState(q.name, q.limit, q.unlimited, q.provenance.value, used.get(q.name))
+            for q in policy.quotas
+        ],
+        models=list(policy.llm.models),
+        default_model=policy.llm.default_model,
+    )
+
+
+TENANT_SELF_EXAMPLE = {
+    "tenantId": "tenant-a",
+    "displayName": "Tenant A",
+    "plan": "standard",
+    "state": "Active",
+    "enforcement": "Enforce",
+    "weight": 1,
+    "policyRevision": "5b0f4c1d9a3e",
+    "rateLimits": [
+        {
+            "name": "users.write",
+            "requests": 50,
+            "windowSeconds": 1,
+            "burst": 100,
+            "unlimited": False,
+            "provenance": "override",
+            "remaining": 100,
+            "resetSeconds": 0.0,
+        }
+    ],
+    "quotas": [
+        {
+            "name": "storedUsers",
+            "limit": 100000,
+            "unlimited": False,
+            "provenance": "override",
+            "used": 2,
+        }
+    ],
+    "models": ["builtin/extractive"],
+    "defaultModel": "builtin/extractive",
+}
+
+__all__ = ["TENANT_SELF_EXAMPLE", "TenantSelf", "tenant_self"]
