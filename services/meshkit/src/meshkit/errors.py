@@ -45,6 +45,11 @@ class MeshError(Exception):
         self.extra = extra or {}
 
 
+class StartError(Exception):
+    """A process cannot start as it was told to. The message says why and the way out; it is shown
+    to a person as it is."""
+
+
 class TenantRequired(MeshError):
     status, code, title = 401, "tenant-required", "No tenant named"
     meaning = "The request does not say which tenant it is for."
@@ -196,6 +201,7 @@ __all__ = [
     "RateLimited",
     "RouteNotFound",
     "SearchUnavailable",
+    "StartError",
     "TenantMismatch",
     "TenantRequired",
     "TenantSuspended",

@@ -11,11 +11,13 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from meshkit.errors import StartError
+
 PREFIX = "MESH_"
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class SettingsError(Exception):
+class SettingsError(StartError):
     """A setting cannot be used; the message names the variable and what it takes."""
 
 

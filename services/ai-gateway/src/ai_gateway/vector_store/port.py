@@ -17,6 +17,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import numpy as np
 from numpy.typing import NDArray
 
+from meshkit.errors import StartError
 from meshkit.tenancy.identity import TenantContext
 
 DENSE = "dense"
@@ -96,7 +97,7 @@ class StoreUnavailable(Exception):
     with the data or the request."""
 
 
-class StoreMismatch(Exception):
+class StoreMismatch(StartError):
     """The stored collection is not one that this process may use (other embedder, other layout,
     other log). The message says the way out."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from meshkit.errors import StartError
 from meshkit.tenancy.policy import TenantPolicy
 
 
@@ -48,7 +49,7 @@ class TenantSource(Protocol):
         """Stop watching. The last policies stay readable."""
 
 
-class TenantSourceError(Exception):
+class TenantSourceError(StartError):
     """The source as a whole cannot be read (no such directory, no API server)."""
 
 

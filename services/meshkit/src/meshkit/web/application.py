@@ -11,12 +11,10 @@ from typing import Any
 
 import structlog
 
-from meshkit.errors import InternalError, MeshError, RateLimited
-from meshkit.limits.gcra import Decision, RateLimiter
+from meshkit.errors import InternalError, MeshError
 from meshkit.limits.headers import limit_headers
 from meshkit.telemetry import metrics
 from meshkit.tenancy.admission import admit
-from meshkit.tenancy.policy import Enforcement, TenantPolicy
 from meshkit.tenancy.source import TenantSource
 from meshkit.web.authentication import Authenticator
 from meshkit.web.body import ClientDisconnected, Receive, content_type, read_body
@@ -24,6 +22,7 @@ from meshkit.web.call import Call, Reply, header
 from meshkit.web.operation import Operation
 from meshkit.web.problem import problem_reply
 from meshkit.web.query import parse_query
+from meshkit.web.rate_limits import RateLimits
 from meshkit.web.routing import Router
 
 Scope = MutableMapping[str, Any]
@@ -45,13 +44,13 @@ class Application:
         *,
         authenticator: Authenticator,
         tenants: TenantSource,
-        limiter: RateLimiter,
+        limits: RateLimits,
     ) -> None:
         self.operations = tuple(operations)
         self._router = Router(self.operations)
         self._authenticator = authenticator
         self._tenants = tenants
-        self._limiter = limiter
+        self._limits = limits
         self._parameters = {
             operation.name: frozenset(p.name for p in operation.parameters if p.place == "query")
             for operation in self.operations
@@ -94,53 +93,13 @@ class Application:
             policy = admit(self._tenants.get(tenant_id))
             call.policy, call.tenant = policy, policy.context
             if operation.limit is not None:
-                charge = 1 if operation.charge else 0
-                self.charge(call, operation.limit, charge)
+                self._limits.charge(call, operation.limit, 1 if operation.charge else 0)
         body = operation.body
         if body is not None:
             media_type = content_type(call.headers, body.content_types)
             raw = await read_body(receive, call.headers, body.limit)
             call.body = body.decode(media_type, raw)
         return await operation.handler(call)
-
-    def charge(self, call: Call, limit_name: str, cost: int, *, partial: bool = False) -> Decision:
-        """Take tokens for a call. Raises RateLimited where none of them, or too few, may pass."""
-        limit = call.policy.rate_limit(limit_name)
-        decision = self._limiter.take(call.tenant, limit, cost, partial=partial)
-        call.decision = decision
-        if decision.admitted >= cost:
-            return decision
-        if call.policy.enforcement is Enforcement.SHADOW:
-            metrics.count_refusal(limit_name, "shadow")
-            decision.admitted = cost
-            return decision
-        metrics.count_refusal(limit_name, "enforced")
-        if decision.admitted == 0:
-            raise rate_limited(call.policy, decision)
-        return decision
-
-
-def rate_limited(policy: TenantPolicy, decision: Decision) -> RateLimited:
-    """Return the refusal for an empty bucket, with the tenant's own numbers."""
-    limit = decision.limit
-    detail = (
-        f"tenant {policy.tenant_id} may make {limit.requests} {limit.name} requests"
-        f" per {limit.window_seconds} s, {limit.burst} at once"
-    )
-    if limit.requests == 0:
-        detail = f"the limit {limit.name} of tenant {policy.tenant_id} is 0: nothing passes"
-    extra = {
-        "limit": {
-            "name": limit.name,
-            "requests": limit.requests,
-            "windowSeconds": limit.window_seconds,
-            "burst": limit.burst,
-            "remaining": decision.remaining,
-            "resetSeconds": round(decision.reset_after, 3),
-            "provenance": limit.provenance.value,
-        }
-    }
-    return RateLimited(detail, retry_after=decision.retry_after, extra=extra)
 
 
 def _request_id(given: str | None) -> str:
@@ -164,4 +123,4 @@ async def _send(send: Send, call: Call, reply: Reply, *, with_body: bool) -> Non
     await send({"type": "http.response.body", "body": reply.body if with_body else b""})
 
 
-__all__ = ["Application", "rate_limited"]
+__all__ = ["Application"]

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 
 from meshkit.errors import MeshError, RouteNotFound
-from meshkit.limits.gcra import RateLimiter
 from meshkit.tenancy.identity import TenantContext
 from meshkit.web.call import Call, Reply
 from meshkit.web.openapi import openapi_document
 from meshkit.web.operation import Operation, Parameter
 from meshkit.web.problem import error_page
+from meshkit.web.rate_limits import RateLimits
 from meshkit.web.tenant_self import TENANT_SELF_EXAMPLE, TenantSelf, tenant_self
 
 Usage = Callable[[TenantContext], Awaitable[Mapping[str, int]]]
@@ -46,7 +46,7 @@ def with_common_operations(
     service: str,
     description: str,
     version: str,
-    limiter: RateLimiter,
+    limits: RateLimits,
     usage: Usage,
 ) -> tuple[Operation, ...]:
     """Return a service's whole table: its own operations and those that every service has."""
@@ -64,7 +64,7 @@ def with_common_operations(
         return page
 
     async def answer_self(call: Call) -> Reply:
-        return Reply(200, _encode(tenant_self(call, limiter, await usage(call.tenant))))
+        return Reply(200, _encode(tenant_self(call, limits, await usage(call.tenant))))
 
     async def answer_openapi(_: Call) -> Reply:
         return Reply(200, document[0])

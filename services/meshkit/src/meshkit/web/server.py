@@ -13,10 +13,12 @@ from typing import Any
 
 import uvicorn
 
+from meshkit.errors import StartError
+
 GRACE_SECONDS = 10
 
 
-class PortTaken(Exception):
+class PortTaken(StartError):
     """The address is in use; the message says which, and how to choose another."""
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from meshkit.limits.gcra import RateLimiter
 from meshkit.web.call import Call
+from meshkit.web.rate_limits import RateLimits
 
 
 class RateLimitState(msgspec.Struct, rename="camel"):
@@ -50,13 +50,13 @@ class TenantSelf(msgspec.Struct, rename="camel"):
     default_model: str
 
 
-def tenant_self(call: Call, limiter: RateLimiter, used: Mapping[str, int]) -> TenantSelf:
+def tenant_self(call: Call, limits: RateLimits, used: Mapping[str, int]) -> TenantSelf:
     """Return the caller's limits and usage, from the buckets that enforce them."""
     policy = call.policy
-    limits = []
+    states = []
     for limit in policy.rate_limits:
-        now = limiter.peek(call.tenant, limit)
-        limits.append(
+        now = limits.peek(call, limit.name)
+        states.append(
             RateLimitState(
                 name=limit.name,
                 requests=limit.requests,
@@ -76,7 +76,7 @@ def tenant_self(call: Call, limiter: RateLimiter, used: Mapping[str, int]) -> Te
         enforcement=policy.enforcement.value,
         weight=policy.weight.value,
         policy_revision=policy.revision,
-        rate_limits=limits,
+        rate_limits=states,
         quotas=[
             QuotaState(q.name, q.limit, q.unlimited, q.provenance.value, used.get(q.name))
             for q in policy.quotas

@@ -1,0 +1,41 @@
+"""Texts into both spaces at once: what the indexer stores and what a search looks for.
+
+Dense vectors come from the embedder, whatever it is; lexical ones always from the same features,
+so that a name is found by its spelling even where the embedder knows nothing of names.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_gateway.embedding.lexical import LexicalEncoder
+from ai_gateway.embedding.port import Embedder
+from ai_gateway.vector_store.port import Query, SparseVector
+
+
+class Vectorizer:
+    """An embedder and the lexical encoder beside it."""
+
+    def __init__(self, embedder: Embedder, lexical: LexicalEncoder) -> None:
+        self._embedder = embedder
+        self._lexical = lexical
+
+    @property
+    def noise_floor(self) -> float:
+        """The cosine below which a dense similarity is chance."""
+        return self._embedder.noise_floor
+
+    async def documents(
+        self, texts: Sequence[str]
+    ) -> tuple[NDArray[np.float32], Sequence[SparseVector]]:
+        """Return dense vectors of shape (len(texts), dimension) and one sparse vector a text.
+
+        Raises EmbedderUnavailable.
+        """
+        return await self._embedder.embed(texts), self._lexical.encode(texts)
+
+    async def query(self, text: str) -> Query:
+        """Return what to look for in both spaces. Raises EmbedderUnavailable."""
+        dense, lexical = await self.documents([text])
+        return Query(dense[0], lexical[0])

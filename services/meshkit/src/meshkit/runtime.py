@@ -1,0 +1,52 @@
+"""Running a process: settings, logs, signals, and what a person sees when it cannot start.
+
+The first SIGINT or SIGTERM asks for a graceful stop, a second one ends the process at once.
+A StartError is told in one sentence, without a traceback, and ends with status 2.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uvloop
+
+from meshkit.errors import StartError
+from meshkit.settings import MeshSettings, load_settings
+from meshkit.telemetry.logs import configure_logging
+
+log = structlog.get_logger()
+
+Serve = Callable[[MeshSettings, asyncio.Event], Awaitable[None]]
+"""Runs until the event is set."""
+
+
+def run(serve: Serve, settings: MeshSettings | None = None) -> None:
+    """Run a service to its end; exits with status 2 where it cannot start."""
+    try:
+        settings = settings or load_settings()
+        configure_logging(settings.log_format, settings.log_level)
+        uvloop.run(_until_signalled(serve, settings))
+    except StartError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+
+
+async def _until_signalled(serve: Serve, settings: MeshSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        log.info("stopping", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    await serve(settings, stop)
+
+
+__all__ = ["Serve", "run"]

@@ -1,0 +1,64 @@
+"""Charging calls to their tenant's rate limits, and the refusal when a bucket is empty."""
+
+from meshkit.errors import RateLimited
+from meshkit.limits.gcra import Decision, RateLimiter
+from meshkit.telemetry import metrics
+from meshkit.tenancy.policy import Enforcement, TenantPolicy
+from meshkit.web.call import Call
+
+
+class RateLimits:
+    """The rate limits of this process, as the pipeline and the routes that charge by item use
+    them."""
+
+    def __init__(self, limiter: RateLimiter) -> None:
+        self._limiter = limiter
+
+    def charge(self, call: Call, limit_name: str, cost: int, *, partial: bool = False) -> Decision:
+        """Take `cost` tokens for a call, or as many as there are where `partial`.
+
+        Raises RateLimited where none may pass. In shadow mode everything passes and is counted.
+        """
+        limit = call.policy.rate_limit(limit_name)
+        decision = self._limiter.take(call.tenant, limit, cost, partial=partial)
+        call.decision = decision
+        if decision.admitted >= cost:
+            return decision
+        if call.policy.enforcement is Enforcement.SHADOW:
+            metrics.count_refusal(limit_name, "shadow")
+            decision.admitted = cost
+            return decision
+        metrics.count_refusal(limit_name, "enforced")
+        if decision.admitted == 0:
+            raise rate_limited(call.policy, decision)
+        return decision
+
+    def peek(self, call: Call, limit_name: str) -> Decision:
+        """Return the state of a bucket and take nothing."""
+        return self._limiter.peek(call.tenant, call.policy.rate_limit(limit_name))
+
+
+def rate_limited(policy: TenantPolicy, decision: Decision) -> RateLimited:
+    """Return the refusal for an empty bucket, with the tenant's own numbers."""
+    limit = decision.limit
+    detail = (
+        f"tenant {policy.tenant_id} may make {limit.requests} {limit.name} requests"
+        f" per {limit.window_seconds} s, {limit.burst} at once"
+    )
+    if limit.requests == 0:
+        detail = f"the limit {limit.name} of tenant {policy.tenant_id} is 0: nothing passes"
+    extra = {
+        "limit": {
+            "name": limit.name,
+            "requests": limit.requests,
+            "windowSeconds": limit.window_seconds,
+            "burst": limit.burst,
+            "remaining": decision.remaining,
+            "resetSeconds": round(decision.reset_after, 3),
+            "provenance": limit.provenance.value,
+        }
+    }
+    return RateLimited(detail, retry_after=decision.retry_after, extra=extra)
+
+
+__all__ = ["RateLimits", "rate_limited"]

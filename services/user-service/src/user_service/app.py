@@ -1,0 +1,78 @@
+"""Composition root of user-service."""
+
+import asyncio
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from meshkit.embedded import EmbeddedData
+from meshkit.events.log import EventLog
+from meshkit.events.position import PositionSealer
+from meshkit.limits.gcra import RateLimiter
+from meshkit.runtime import run
+from meshkit.settings import MeshSettings
+from meshkit.tenancy.directory import DirectoryTenantSource
+from meshkit.tenancy.identity import TenantContext
+from meshkit.tenancy.source import TenantSource
+from meshkit.web.admin import create_admin_app
+from meshkit.web.application import Application
+from meshkit.web.authentication import Authenticator, HeaderAuthenticator
+from meshkit.web.common import with_common_operations
+from meshkit.web.rate_limits import RateLimits
+from meshkit.web.server import bind, serving
+from user_service.api import user_operations
+from user_service.service import UserService
+
+ADMIN_PORT = 9081
+_DESCRIPTION = (
+    "Accepts users and publishes them as events. An answer of 202 means that the event is durable;"
+    " `position` lets a search wait for it."
+)
+
+
+def create_app(
+    *,
+    log: EventLog,
+    tenants: TenantSource,
+    sealer: PositionSealer,
+    limiter: RateLimiter,
+    authenticator: Authenticator | None = None,
+) -> Application:
+    """Return the public application over these adapters."""
+    limits = RateLimits(limiter)
+    operations = with_common_operations(
+        user_operations(UserService(log, sealer), limits),
+        service="user-service",
+        description=_DESCRIPTION,
+        version=version("user-service"),
+        limits=limits,
+        usage=_usage,
+    )
+    return Application(
+        operations,
+        authenticator=authenticator or HeaderAuthenticator(),
+        tenants=tenants,
+        limits=limits,
+    )
+
+
+async def _usage(_: TenantContext) -> Mapping[str, int]:
+    # What is stored is ai-gateway's knowledge; asking it from here would couple the services.
+    return {}
+
+
+async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
+    """Run user-service alone on the embedded log until `stop`."""
+    public = bind(settings.host, settings.user_service_port, "MESH_USER_SERVICE_PORT")
+    admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
+    data = EmbeddedData(settings.data_dir)
+    async with data.event_log() as log, DirectoryTenantSource.watching(settings.tenants) as tenants:
+        app = create_app(
+            log=log, tenants=tenants, sealer=data.position_sealer(), limiter=RateLimiter()
+        )
+        async with serving(app, public), serving(create_admin_app({}), admin):
+            await stop.wait()
+
+
+def main() -> None:
+    """Entry point of the `user-service` command."""
+    run(serve)

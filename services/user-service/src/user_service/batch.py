@@ -1,0 +1,69 @@
+"""Batches of users: a JSON array or NDJSON in, a result for each item out.
+
+One bad user does not cost the others their place, and a batch larger than the tenant's bucket is
+not refused whole: the first items that the rate limit admits are taken, the others say when to
+come again.
+"""
+
+from typing import Any
+
+import msgspec
+
+from meshkit.errors import InvalidRequest, MeshError
+from meshkit.web.body import decode_json
+from meshkit.web.call import Call
+from meshkit.web.problem import problem_document
+from meshkit.web.rate_limits import rate_limited
+from user_service.schemas import BATCH_MOST, ItemAccepted, ItemRejected, UserInput
+from user_service.service import UserService
+from user_service.validation import validated
+
+NDJSON = "application/x-ndjson"
+BATCH_BYTES = 1024 * 1024
+
+Item = UserInput | MeshError
+
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_user = msgspec.json.Decoder(UserInput).decode
+
+
+def decode_batch(media_type: str, body: bytes) -> list[Item]:
+    """Return the users of a batch in order, each decoded or refused.
+
+    Raises MalformedBody or InvalidRequest where the batch as a whole cannot be read.
+    """
+    raw: list[Any]
+    if media_type == NDJSON:
+        raw = [line for line in body.splitlines() if line.strip()]
+    else:
+        raw = decode_json(_decode_array, body)
+    if not raw:
+        raise InvalidRequest("the batch holds no user")
+    if len(raw) > BATCH_MOST:
+        raise InvalidRequest(f"the batch holds {len(raw)} users, at most {BATCH_MOST} are taken")
+    return [_decode_item(bytes(item)) for item in raw]
+
+
+def _decode_item(raw: bytes) -> Item:
+    try:
+        return validated(decode_json(_decode_user, raw))
+    except MeshError as error:
+        return error
+
+
+async def accept_batch(
+    call: Call, admitted: int, service: UserService, **event: Any
+) -> list[ItemAccepted | ItemRejected]:
+    """Publish the valid ones of the first `admitted` users; return a result for every user."""
+    results: dict[int, ItemAccepted | ItemRejected] = {}
+    valid: list[tuple[int, UserInput]] = []
+    for index, item in enumerate(call.body):
+        if index >= admitted and call.decision is not None:
+            item = rate_limited(call.policy, call.decision)
+        if isinstance(item, MeshError):
+            results[index] = ItemRejected(index, problem_document(item, call.request_id))
+        else:
+            valid.append((index, item))
+    for accepted in await service.create_users(call.tenant, valid, **event) if valid else ():
+        results[accepted.index] = accepted
+    return [results[index] for index in sorted(results)]
