@@ -10,7 +10,7 @@ from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
 from meshkit.runtime import run
 from meshkit.settings import MeshSettings
-from meshkit.tenancy.directory import DirectoryTenantSource
+from meshkit.tenancy.directory import watching
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
 from meshkit.web.admin import create_admin_app
@@ -65,7 +65,7 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     public = bind(settings.host, settings.user_service_port, "MESH_USER_SERVICE_PORT")
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
     data = EmbeddedData(settings.data_dir)
-    async with data.event_log() as log, DirectoryTenantSource.watching(settings.tenants) as tenants:
+    async with data.event_log() as log, watching(settings.tenants) as tenants:
         app = create_app(
             log=log, tenants=tenants, sealer=data.position_sealer(), limiter=RateLimiter()
         )

@@ -1,0 +1,67 @@
+"""`mesh up`: the whole mesh in one process, for one machine.
+
+Both services, the indexer and the tenant watch share one event loop and one set of buckets; the
+vector engine runs in a child process, because it holds the interpreter in every call. Stopping
+goes the other way round: ports first, then the indexer commits, then log and engine close.
+"""
+
+import asyncio
+import contextlib
+
+from rich.console import Console
+from rich.table import Table
+
+from ai_gateway.app import ADMIN_PORT as GATEWAY_ADMIN_PORT
+from ai_gateway.app import embedded_gateway
+from meshkit.embedded import EmbeddedData
+from meshkit.limits.gcra import RateLimiter
+from meshkit.settings import MeshSettings
+from meshkit.tenancy.directory import watching
+from meshkit.tenancy.source import TenantSource
+from meshkit.web.admin import create_admin_app
+from meshkit.web.server import bind, serving
+from user_service.app import ADMIN_PORT as USERS_ADMIN_PORT
+from user_service.app import create_app
+
+
+async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
+    """Run everything until `stop`. Raises StartError where something is in the way."""
+    host = settings.host
+    # Ports are taken before anything is opened: the likeliest problem shows at once.
+    users_port = bind(host, settings.user_service_port, "MESH_USER_SERVICE_PORT")
+    gateway_port = bind(host, settings.ai_gateway_port, "MESH_AI_GATEWAY_PORT")
+    users_admin = bind(host, USERS_ADMIN_PORT, "MESH_HOST")
+    gateway_admin = bind(host, GATEWAY_ADMIN_PORT, "MESH_HOST")
+    data = EmbeddedData(settings.data_dir)
+    limiter = RateLimiter()
+    async with contextlib.AsyncExitStack() as stack:
+        log = await stack.enter_async_context(data.event_log())
+        tenants = await stack.enter_async_context(watching(settings.tenants))
+        gateway = await stack.enter_async_context(
+            embedded_gateway(settings, data=data, log=log, tenants=tenants, limiter=limiter)
+        )
+        users = create_app(log=log, tenants=tenants, sealer=data.position_sealer(), limiter=limiter)
+        for app, listener in (
+            (users, users_port),
+            (gateway.public, gateway_port),
+            (create_admin_app({}), users_admin),
+            (gateway.admin, gateway_admin),
+        ):
+            await stack.enter_async_context(serving(app, listener))
+        _welcome(settings, tenants)
+        await stop.wait()
+
+
+def _welcome(settings: MeshSettings, tenants: TenantSource) -> None:
+    """Say what runs where, and the two commands to try first."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_row("user-service", f"http://{settings.host}:{settings.user_service_port}")
+    table.add_row("ai-gateway", f"http://{settings.host}:{settings.ai_gateway_port}")
+    table.add_row("tenants", f"{len(tenants.policies())} from {settings.tenants}/, watched")
+    table.add_row("data", f"{settings.data_dir}/")
+    console.print("\n[bold]The mesh is up.[/bold] Ctrl-C stops it; the data stays.\n")
+    console.print(table)
+    console.print("\nTry [bold]mesh demo[/bold] in another terminal.\n")

@@ -1,0 +1,72 @@
+"""Builders of the objects that tests are about: everything has a sensible default, a test names
+only what it is about."""
+
+from typing import Any
+
+from meshkit.tenancy.identity import TenantContext, TenantId
+from meshkit.tenancy.policy import (
+    Enforcement,
+    Provenance,
+    ResolvedLLM,
+    ResolvedQuota,
+    ResolvedRateLimit,
+    ResolvedWeight,
+    TenantPolicy,
+    TenantState,
+)
+
+GENEROUS = 1_000_000
+
+
+def make_context(tenant_id: str = "tenant-a", uid: str | None = None) -> TenantContext:
+    """A tenant with its uid derived from the name unless given."""
+    return TenantContext(TenantId(tenant_id), uid or f"uid-of-{tenant_id}")
+
+
+def make_limit(
+    name: str = "users.write",
+    requests: int = GENEROUS,
+    window_seconds: int = 1,
+    burst: int | None = None,
+    *,
+    unlimited: bool = False,
+) -> ResolvedRateLimit:
+    """A resolved rate limit; the burst is the requests unless given."""
+    return ResolvedRateLimit(
+        name=name,
+        requests=requests,
+        window_seconds=window_seconds,
+        burst=requests if burst is None else burst,
+        unlimited=unlimited,
+        provenance=Provenance.OVERRIDE,
+    )
+
+
+def make_policy(
+    tenant_id: str = "tenant-a", *limits: ResolvedRateLimit, **overrides: Any
+) -> TenantPolicy:
+    """A policy of an active tenant with generous limits, except for `limits` and `overrides`."""
+    names = ("users.write", "users.search", "ai.requests")
+    given = {limit.name: limit for limit in limits}
+    fields: dict[str, Any] = {
+        "tenant_id": tenant_id,
+        "tenant_uid": f"uid-of-{tenant_id}",
+        "display_name": tenant_id.replace("-", " ").title(),
+        "plan": "standard",
+        "state": TenantState.ACTIVE,
+        "enforcement": Enforcement.ENFORCE,
+        "weight": ResolvedWeight(value=1, provenance=Provenance.DEFAULT),
+        "rate_limits": tuple(given.get(name, make_limit(name)) for name in names),
+        "quotas": (
+            ResolvedQuota(name="storedUsers", limit=GENEROUS, provenance=Provenance.PLAN),
+            ResolvedQuota(name="eventsPerDay", limit=GENEROUS, provenance=Provenance.PLAN),
+            ResolvedQuota(name="llmTokensPerDay", limit=GENEROUS, provenance=Provenance.PLAN),
+        ),
+        "llm": ResolvedLLM(
+            models=("builtin/extractive",),
+            default_model="builtin/extractive",
+            provenance=Provenance.DEFAULT,
+        ),
+        "revision": "r1",
+    }
+    return TenantPolicy(**(fields | overrides))
