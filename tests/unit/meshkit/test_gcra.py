@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from builders import make_context, make_limit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import make_context, make_limit
 from meshkit.limits.gcra import RateLimiter
 from meshkit.limits.headers import limit_headers, retry_after_seconds
 

@@ -1,10 +1,10 @@
 """Positions: what a tenant is given says nothing, and only it can use it."""
 
 import pytest
-from builders import make_context
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import make_context
 from meshkit.errors import InvalidPosition
 from meshkit.events.log import Position
 from meshkit.events.position import PositionSealer

@@ -72,12 +72,10 @@ class Indexer:
             await consumer.close()
 
     async def _start(self, consumer: Consumer, from_start: bool) -> None:
-        lag = await self._log.lag(USER_EVENTS, GROUP)
         if from_start:
-            await consumer.commit(dict.fromkeys(lag.end, 0))
-            await consumer.rewind()
-            log.info("index_rebuilding", records=sum(lag.end.values()))
-            return
+            await consumer.reset()
+        lag = await self._log.lag(USER_EVENTS, GROUP)
+        log.info("indexing_starts", records_waiting=lag.records)
         for partition, offset in lag.committed.items():
             self._progress.advance(partition, offset)
 

@@ -23,4 +23,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-__all__ = ["Clock", "WallClock", "monotonic", "utc_now"]
+def unix_ms() -> int:
+    """Return the current Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+__all__ = ["Clock", "WallClock", "monotonic", "unix_ms", "utc_now"]

@@ -11,7 +11,7 @@ committed offset on, at least once; compaction never removes the newest record o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 USER_EVENTS = "user.events"
@@ -65,10 +65,15 @@ TOPICS: tuple[TopicSpec, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a group is behind: per partition, the committed and the end offset (exclusive)."""
+    """How far a group is behind: the committed offset of each partition that has one, and how
+    many records are there to be read from them on."""
 
-    committed: Mapping[int, int] = field(default_factory=dict)
-    end: Mapping[int, int] = field(default_factory=dict)
+    committed: Mapping[int, int]
+    records: int
+
+
+class UnknownTopic(ValueError):
+    """The log has no topic of this name."""
 
 
 class Consumer(Protocol):
@@ -86,6 +91,9 @@ class Consumer(Protocol):
 
     async def rewind(self) -> None:
         """Go back to the committed offsets: what was read since is read again."""
+
+    async def reset(self) -> None:
+        """Forget the committed offsets, durably: everything the log holds is read again."""
 
     async def close(self) -> None:
         """Leave the group. Commits nothing."""
@@ -106,10 +114,10 @@ class EventLog(Protocol):
 
     def consumer(self, topic: str, group: str) -> Consumer:
         """Return a new consumer of all partitions of `topic`, starting at the committed offsets
-        (at the beginning where there are none)."""
+        (at the beginning where there are none). Raises UnknownTopic."""
 
     async def lag(self, topic: str, group: str) -> Lag:
-        """Return the committed and end offsets of a group."""
+        """Return how far a group is behind."""
 
     async def close(self) -> None:
         """Finish what was accepted, then release everything."""
@@ -126,4 +134,5 @@ __all__ = [
     "Position",
     "Record",
     "TopicSpec",
+    "UnknownTopic",
 ]

@@ -1,0 +1,123 @@
+"""An event log in memory, for tests: the port's promises without the disk."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+from meshkit.clock import unix_ms
+from meshkit.events.log import (
+    TOPICS,
+    Lag,
+    NewRecord,
+    Position,
+    Record,
+    TopicSpec,
+    UnknownTopic,
+)
+from meshkit.events.partition import partition_of
+
+
+class MemoryEventLog:
+    """All records of all topics in lists; offsets are the place in the partition."""
+
+    def __init__(self, topics: Iterable[TopicSpec] = TOPICS) -> None:
+        self._partitions: dict[str, list[list[Record]]] = {
+            topic.name: [[] for _ in range(topic.partitions)] for topic in topics
+        }
+        self._committed: dict[tuple[str, str], dict[int, int]] = {}
+        self._wakes: set[asyncio.Event] = set()
+
+    async def publish(self, topic: str, record: NewRecord) -> Position:
+        """Append one record."""
+        return (await self.publish_many(topic, [record]))[0]
+
+    async def publish_many(self, topic: str, records: Sequence[NewRecord]) -> Sequence[Position]:
+        """Append records in their order."""
+        partitions = self.partitions(topic)
+        positions = []
+        for record in records:
+            number = partition_of(record.key, len(partitions))
+            offset = len(partitions[number])
+            partitions[number].append(
+                Record(topic, number, offset, record.key, record.value, record.headers, unix_ms())
+            )
+            positions.append(Position(number, offset))
+        for wake in self._wakes:
+            wake.set()
+        return positions
+
+    def consumer(self, topic: str, group: str) -> "MemoryConsumer":
+        """Return a new consumer of all partitions of `topic`. Raises UnknownTopic."""
+        wake = asyncio.Event()
+        self._wakes.add(wake)
+        committed = self._committed.setdefault((topic, group), {})
+        return MemoryConsumer(self.partitions(topic), committed, wake)
+
+    async def lag(self, topic: str, group: str) -> Lag:
+        """Return how far a group is behind."""
+        committed = self._committed.get((topic, group), {})
+        waiting = sum(
+            len(records) - committed.get(number, 0)
+            for number, records in enumerate(self.partitions(topic))
+        )
+        return Lag(dict(committed), waiting)
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def partitions(self, topic: str) -> list[list[Record]]:
+        """Return the records of `topic` by partition. Raises UnknownTopic."""
+        try:
+            return self._partitions[topic]
+        except KeyError:
+            raise UnknownTopic(f"this log has no topic {topic!r}") from None
+
+
+class MemoryConsumer:
+    """A consumer of all partitions of one topic."""
+
+    def __init__(
+        self, partitions: list[list[Record]], committed: dict[int, int], wake: asyncio.Event
+    ) -> None:
+        self._partitions = partitions
+        self._committed = committed
+        self._wake = wake
+        self._next = dict(committed)
+
+    async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
+        """Return the next records, or none after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not (records := self._read_on(max_records)):
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            return ()
+        return records
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Remember per partition the offset of the next record to read."""
+        self._committed.update(offsets)
+
+    async def rewind(self) -> None:
+        """Go back to the committed offsets."""
+        self._next = dict(self._committed)
+
+    async def reset(self) -> None:
+        """Forget the committed offsets."""
+        self._committed.clear()
+        await self.rewind()
+
+    async def close(self) -> None:
+        """Leave the group."""
+
+    def _read_on(self, max_records: int) -> list[Record]:
+        records: list[Record] = []
+        for number, partition in enumerate(self._partitions):
+            start = self._next.get(number, 0)
+            taken = partition[start : start + max_records - len(records)]
+            self._next[number] = start + len(taken)
+            records += taken
+        return records
+
+
+__all__ = ["MemoryConsumer", "MemoryEventLog"]

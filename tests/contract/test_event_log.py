@@ -1,0 +1,263 @@
+"""What every event log promises, whatever it is made of. An adapter joins by one line in `LOGS`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from meshkit.errors import LogUnavailable
+from meshkit.events.log import Consumer, EventLog, NewRecord, Record, TopicSpec, UnknownTopic
+from meshkit.events.memory_log import MemoryEventLog
+from meshkit.events.partition import partition_of
+from meshkit.events.sqlite_log import SqliteEventLog
+
+TOPIC = "things"
+TOPICS = (TopicSpec(TOPIC, 4), TopicSpec("other", 1))
+GROUP = "readers"
+
+Open = Callable[[], AbstractAsyncContextManager[EventLog]]
+
+
+def memory_logs(_: Path) -> Open:
+    log = MemoryEventLog(TOPICS)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[EventLog]:
+        yield log
+
+    return opened
+
+
+def sqlite_logs(path: Path) -> Open:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[EventLog]:
+        log = await SqliteEventLog.open(path / "events.db", TOPICS)
+        try:
+            yield log
+        finally:
+            await log.close()
+
+    return opened
+
+
+LOGS = {"memory": memory_logs, "sqlite": sqlite_logs}
+
+
+@pytest.fixture(params=LOGS)
+def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens one and the same log, as often as a test wants to."""
+    return LOGS[request.param](tmp_path)
+
+
+@pytest.fixture
+async def log(open_log: Open) -> AsyncIterator[EventLog]:
+    async with open_log() as log:
+        yield log
+
+
+def record(key: str, value: str | None = "v", **headers: str) -> NewRecord:
+    pairs = tuple((name, text.encode()) for name, text in headers.items())
+    return NewRecord(key.encode(), None if value is None else value.encode(), pairs)
+
+
+async def read_all(consumer: Consumer, count: int) -> list[Record]:
+    records: list[Record] = []
+    async with asyncio.timeout(10):
+        while len(records) < count:
+            records += await consumer.consume(100, 0.2)
+    return records
+
+
+def next_offsets(records: list[Record]) -> dict[int, int]:
+    return {r.partition: r.offset + 1 for r in records}
+
+
+async def test_what_was_published_is_read_back_whole(log: EventLog) -> None:
+    headers = (("a", b"1"), ("a", b"2"), ("empty", b""), ("binary", bytes(range(256))))
+    sent = NewRecord(b"\x00\xff key", b"\x00 value", headers)
+    position = await log.publish(TOPIC, sent)
+    (read,) = await read_all(log.consumer(TOPIC, GROUP), 1)
+    assert (read.key, read.value, read.headers) == (sent.key, sent.value, sent.headers)
+    assert (read.topic, read.partition, read.offset) == (TOPIC, position.partition, position.offset)
+    assert read.timestamp_ms > 1_700_000_000_000
+
+
+async def test_key_decides_the_partition(log: EventLog) -> None:
+    for number in range(20):
+        position = await log.publish(TOPIC, record(f"k{number}"))
+        assert position.partition == partition_of(f"k{number}".encode(), 4)
+
+
+async def test_tombstone_is_read_as_no_value(log: EventLog) -> None:
+    await log.publish(TOPIC, record("k", None))
+    assert (await read_all(log.consumer(TOPIC, GROUP), 1))[0].value is None
+
+
+async def test_concurrent_publishers_each_get_their_own_place(log: EventLog) -> None:
+    positions = await asyncio.gather(
+        *(log.publish(TOPIC, record(f"k{n % 7}", str(n))) for n in range(300))
+    )
+    assert len(set(positions)) == 300
+    records = await read_all(log.consumer(TOPIC, GROUP), 300)
+    by_place = {(r.partition, r.offset): r.value for r in records}
+    for number, position in enumerate(positions):
+        assert by_place[position.partition, position.offset] == str(number).encode()
+
+
+async def test_records_of_a_key_keep_their_order(log: EventLog) -> None:
+    for number in range(50):
+        await log.publish(TOPIC, record(f"k{number % 3}", str(number)))
+    records = await read_all(log.consumer(TOPIC, GROUP), 50)
+    for key in (b"k0", b"k1", b"k2"):
+        values = [int(r.value or b"") for r in records if r.key == key]
+        assert values == sorted(values)
+    for partition in range(4):
+        offsets = [r.offset for r in records if r.partition == partition]
+        assert offsets == sorted(set(offsets))
+
+
+async def test_batch_is_appended_in_its_order(log: EventLog) -> None:
+    batch = [record(f"k{n % 5}", str(n)) for n in range(100)]
+    positions = await log.publish_many(TOPIC, batch)
+    records = await read_all(log.consumer(TOPIC, GROUP), 100)
+    by_place = {(r.partition, r.offset): r.value for r in records}
+    assert [by_place[p.partition, p.offset] for p in positions] == [r.value for r in batch]
+
+
+async def test_empty_batch_is_nothing(log: EventLog) -> None:
+    assert list(await log.publish_many(TOPIC, [])) == []
+
+
+async def test_consumer_resumes_at_the_committed_offsets(open_log: Open) -> None:
+    async with open_log() as log:
+        for number in range(40):
+            await log.publish(TOPIC, record(f"k{number}", str(number)))
+        consumer = log.consumer(TOPIC, GROUP)
+        first = list(await consumer.consume(15, 1))
+        await consumer.commit(next_offsets(first))
+        await consumer.consume(10, 1)
+        await consumer.close()
+    async with open_log() as log:
+        rest = await read_all(log.consumer(TOPIC, GROUP), 40 - len(first))
+    assert {r.value for r in first} | {r.value for r in rest} == {b"%d" % n for n in range(40)}
+    assert not {r.value for r in first} & {r.value for r in rest}
+
+
+async def test_partitions_committed_unevenly_resume_unevenly(open_log: Open) -> None:
+    async with open_log() as log:
+        for number in range(60):
+            await log.publish(TOPIC, record(f"k{number}", str(number)))
+        consumer = log.consumer(TOPIC, GROUP)
+        records = await read_all(consumer, 60)
+        done = {p: o for p, o in next_offsets(records).items() if p % 2}
+        await consumer.commit(done)
+    async with open_log() as log:
+        again = await read_all(
+            log.consumer(TOPIC, GROUP), sum(r.partition not in done for r in records)
+        )
+        assert {r.partition for r in again} == {0, 2}
+        lag = await log.lag(TOPIC, GROUP)
+    assert lag.committed == done
+    assert lag.records == len(again)
+
+
+async def test_nothing_committed_means_everything_again(log: EventLog) -> None:
+    await log.publish(TOPIC, record("k"))
+    assert await read_all(log.consumer(TOPIC, GROUP), 1) == await read_all(
+        log.consumer(TOPIC, GROUP), 1
+    )
+
+
+async def test_rewind_reads_again_from_the_commit(log: EventLog) -> None:
+    for number in range(10):
+        await log.publish(TOPIC, record("k", str(number)))
+    consumer = log.consumer(TOPIC, GROUP)
+    await consumer.commit(next_offsets(list(await consumer.consume(4, 1))))
+    read = await read_all(consumer, 6)
+    await consumer.rewind()
+    assert await read_all(consumer, 6) == read
+
+
+async def test_reset_reads_everything_again(open_log: Open) -> None:
+    async with open_log() as log:
+        for number in range(10):
+            await log.publish(TOPIC, record("k", str(number)))
+        consumer = log.consumer(TOPIC, GROUP)
+        records = await read_all(consumer, 10)
+        await consumer.commit(next_offsets(records))
+        await consumer.reset()
+        assert await read_all(consumer, 10) == records
+    async with open_log() as log:
+        assert await read_all(log.consumer(TOPIC, GROUP), 10) == records
+
+
+async def test_groups_and_topics_do_not_touch_each_other(log: EventLog) -> None:
+    await log.publish(TOPIC, record("k", "thing"))
+    await log.publish("other", record("k", "other"))
+    one = log.consumer(TOPIC, "one")
+    records = await read_all(one, 1)
+    await one.commit(next_offsets(records))
+    assert [r.value for r in await read_all(log.consumer(TOPIC, "two"), 1)] == [b"thing"]
+    assert [r.value for r in await read_all(log.consumer("other", "one"), 1)] == [b"other"]
+    assert await one.consume(10, 0.01) == ()
+
+
+async def test_waiting_consumer_wakes_when_a_record_arrives(log: EventLog) -> None:
+    consumer = log.consumer(TOPIC, GROUP)
+    waiting = asyncio.create_task(consumer.consume(10, 30))
+    await asyncio.sleep(0)
+    await log.publish(TOPIC, record("k", "now"))
+    async with asyncio.timeout(5):
+        assert [r.value for r in await waiting] == [b"now"]
+
+
+async def test_no_record_within_the_time_is_an_empty_answer(log: EventLog) -> None:
+    assert not await log.consumer(TOPIC, GROUP).consume(10, 0.01)
+
+
+async def test_no_more_than_asked_for(log: EventLog) -> None:
+    for number in range(30):
+        await log.publish(TOPIC, record(f"k{number}"))
+    assert 0 < len(await log.consumer(TOPIC, GROUP).consume(7, 1)) <= 7
+
+
+async def test_lag_counts_what_is_not_committed(log: EventLog) -> None:
+    for number in range(9):
+        await log.publish(TOPIC, record(f"k{number}"))
+    consumer = log.consumer(TOPIC, GROUP)
+    assert (await log.lag(TOPIC, GROUP)).records == 9
+    await consumer.commit(next_offsets(await read_all(consumer, 9)))
+    assert (await log.lag(TOPIC, GROUP)).records == 0
+
+
+async def test_unknown_topic_is_refused(log: EventLog) -> None:
+    with pytest.raises(UnknownTopic, match="nonsense"):
+        await log.publish("nonsense", record("k"))
+    with pytest.raises(UnknownTopic):
+        log.consumer("nonsense", GROUP)
+
+
+async def test_cancelled_publisher_does_not_harm_the_others(log: EventLog) -> None:
+    tasks = [asyncio.create_task(log.publish(TOPIC, record("k", str(n)))) for n in range(20)]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(not isinstance(result, BaseException) for result in done) >= 19
+
+
+async def test_closed_log_refuses_what_it_cannot_keep(tmp_path: Path) -> None:
+    log = await SqliteEventLog.open(tmp_path / "events.db", TOPICS)
+    consumer = log.consumer(TOPIC, GROUP)
+    waiting = asyncio.create_task(consumer.consume(10, 30))
+    await asyncio.sleep(0)
+    accepted = asyncio.create_task(log.publish(TOPIC, record("k")))
+    await asyncio.sleep(0)
+    await log.close()
+    assert await accepted
+    with pytest.raises(LogUnavailable):
+        await log.publish(TOPIC, record("k"))
+    await asyncio.wait([waiting], timeout=5)
+    assert waiting.done()
+    waiting.exception()
