@@ -3,6 +3,7 @@ only what it is about."""
 
 from typing import Any
 
+from meshkit.tenancy.documents import parse_plan, parse_tenant
 from meshkit.tenancy.identity import TenantContext, TenantId
 from meshkit.tenancy.policy import (
     Enforcement,
@@ -14,6 +15,7 @@ from meshkit.tenancy.policy import (
     TenantPolicy,
     TenantState,
 )
+from meshkit.tenancy.spec import Tenant, TenantPlan
 
 GENEROUS = 1_000_000
 
@@ -70,3 +72,32 @@ def make_policy(
         "revision": "r1",
     }
     return TenantPolicy(**(fields | overrides))
+
+
+def make_tenant(
+    name: str = "tenant-a", metadata: dict[str, Any] | None = None, **spec: Any
+) -> Tenant:
+    """A Tenant with this spec (camelCase, as people write it)."""
+    return parse_tenant(tenant_document(name, metadata, **spec))
+
+
+def make_plan(name: str = "gold", **spec: Any) -> TenantPlan:
+    """A TenantPlan with this spec."""
+    return parse_plan(plan_document(name, **spec))
+
+
+def tenant_document(
+    name: str = "tenant-a", metadata: dict[str, Any] | None = None, **spec: Any
+) -> dict[str, Any]:
+    """The document of a Tenant, as a file holds it."""
+    return {
+        "apiVersion": "mesh.distributedai.io/v1alpha1",
+        "kind": "Tenant",
+        "metadata": {"name": name} | (metadata or {}),
+        "spec": spec,
+    }
+
+
+def plan_document(name: str = "gold", **spec: Any) -> dict[str, Any]:
+    """The document of a TenantPlan, as a file holds it."""
+    return tenant_document(name, **spec) | {"kind": "TenantPlan"}
