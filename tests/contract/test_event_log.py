@@ -180,19 +180,6 @@ async def test_rewind_reads_again_from_the_commit(log: EventLog) -> None:
     assert await read_all(consumer, 6) == read
 
 
-async def test_reset_reads_everything_again(open_log: Open) -> None:
-    async with open_log() as log:
-        for number in range(10):
-            await log.publish(TOPIC, record("k", str(number)))
-        consumer = log.consumer(TOPIC, GROUP)
-        records = await read_all(consumer, 10)
-        await consumer.commit(next_offsets(records))
-        await consumer.reset()
-        assert await read_all(consumer, 10) == records
-    async with open_log() as log:
-        assert await read_all(log.consumer(TOPIC, GROUP), 10) == records
-
-
 async def test_groups_and_topics_do_not_touch_each_other(log: EventLog) -> None:
     await log.publish(TOPIC, record("k", "thing"))
     await log.publish("other", record("k", "other"))

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from starlette.applications import Starlette
 
 from ai_gateway.api_users import user_operations
+from ai_gateway.embedding.features import FeatureExtractor
 from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.embedding.lexical import LexicalEncoder
 from ai_gateway.embedding.vectorizer import Vectorizer
@@ -87,8 +88,9 @@ async def embedded_gateway(
     limiter: RateLimiter,
 ) -> AsyncIterator[Gateway]:
     """Run the whole of ai-gateway on the embedded engine: store, indexer and searches."""
-    embedder = HashEmbedder()
-    vectorizer = Vectorizer(embedder, LexicalEncoder())
+    extractor = FeatureExtractor()
+    embedder = HashEmbedder(extractor)
+    vectorizer = Vectorizer(embedder, LexicalEncoder(extractor))
     progress = IndexProgress()
     sealer = data.position_sealer()
     store = await EdgeVectorStore.open(

@@ -1,9 +1,10 @@
 """Two rankings made one: reciprocal rank fusion, with a similarity that people can read.
 
 Order: Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual
-rank learning methods", SIGIR 2009, with their k = 60. A rank says nothing about how close a user
-is (the best of nothing but strangers has rank one), so the score shown is the higher of the two
-similarities, never above that of a user ranked before.
+rank learning methods", SIGIR 2009, weighted, with Qdrant's k = 2: with their 60 the first ranks are
+nearly alike, and a person who has every letter of the query came second to one near it by chance.
+A rank says nothing about how close a user is (the best of nothing but strangers has rank one), so
+the score shown is the higher of the two similarities, never above that of a user ranked before.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 
 from ai_gateway.vector_store.port import Hit, User
 
-_K = 60
+_K = 2
+# Covering less of a query than this is sharing a syllable with it.
+_LEXICAL_FLOOR = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +25,19 @@ class Ranked:
     score: float
 
 
-def fuse(hits: Sequence[Hit], limit: int, noise_floor: float) -> list[Ranked]:
+def fuse(
+    hits: Sequence[Hit], limit: int, *, noise_floor: float, dense_weight: float
+) -> list[Ranked]:
     """Return the best `limit` of `hits`, the nearest first.
 
-    A dense similarity below `noise_floor` is chance, and a lexical one of 0 shares nothing with
-    the query: neither makes a user a result.
+    A dense similarity below `noise_floor` is chance, a lexical one below the floor a syllable:
+    neither makes a user a result. `dense_weight` is that of the dense ranking, the lexical one's
+    is 1.
     """
     dense = _ranks(hits, lambda hit: hit.dense, noise_floor)
-    lexical = _ranks(hits, lambda hit: hit.lexical, 0.0)
+    lexical = _ranks(hits, lambda hit: hit.lexical, _LEXICAL_FLOOR)
     merit = {
-        index: dense.get(index, 0.0) + lexical.get(index, 0.0)
+        index: dense_weight * dense.get(index, 0.0) + lexical.get(index, 0.0)
         for index in dense.keys() | lexical.keys()
     }
     order = sorted(merit, key=lambda i: (-merit[i], -_similarity(hits[i]), hits[i].user.user_id))

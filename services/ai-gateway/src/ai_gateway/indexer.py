@@ -60,26 +60,25 @@ class Indexer:
         self._uncommitted: dict[int, int] = {}
         self._commit_due = 0.0
 
-    async def run(self, *, from_start: bool = False) -> None:
-        """Index until cancelled. `from_start`: the store is new, so everything is read again."""
-        consumer = self._log.consumer(USER_EVENTS, GROUP)
+    async def run(self) -> None:
+        """Index until cancelled; returns where the collection was replaced by an empty one.
+
+        The consumer group is the collection's: a new collection reads the log from its start.
+        """
+        collection_id = self._store.collection_id
+        group = f"{GROUP}.{collection_id}"
+        consumer = self._log.consumer(USER_EVENTS, group)
         try:
-            await self._start(consumer, from_start)
-            while True:
-                await self._step(consumer)
+            lag = await self._log.lag(USER_EVENTS, group)
+            self._progress.restart(lag.committed)
+            log.info("indexing_starts", collection=collection_id, records_waiting=lag.records)
+            while self._store.collection_id == collection_id:
+                await self._step(consumer, collection_id)
         finally:
-            await self._commit(consumer)
+            await self._commit(consumer, collection_id)
             await consumer.close()
 
-    async def _start(self, consumer: Consumer, from_start: bool) -> None:
-        if from_start:
-            await consumer.reset()
-        lag = await self._log.lag(USER_EVENTS, GROUP)
-        log.info("indexing_starts", records_waiting=lag.records)
-        for partition, offset in lag.committed.items():
-            self._progress.advance(partition, offset)
-
-    async def _step(self, consumer: Consumer) -> None:
+    async def _step(self, consumer: Consumer, collection_id: str) -> None:
         try:
             records = await consumer.consume(BATCH_MOST, _POLL_SECONDS)
         except LogUnavailable as error:
@@ -89,7 +88,7 @@ class Indexer:
         if records:
             await self._index(records)
         if self._clock() >= self._commit_due:
-            await self._commit(consumer)
+            await self._commit(consumer, collection_id)
 
     async def _index(self, records: Sequence[Record]) -> None:
         events = [
@@ -125,7 +124,7 @@ class Indexer:
                 return
 
     async def _apply(self, events: Sequence[tuple[Record, UserEvent]]) -> None:
-        """Apply events; where one of them cannot be applied, find it by halving and set it aside."""
+        """Apply events; one that cannot be applied is found by halving and set aside."""
         try:
             applied = await self._store.apply(await self._changes(events))
         except (StoreUnavailable, EmbedderUnavailable):
@@ -170,7 +169,7 @@ class Indexer:
         metrics.EVENTS_DEAD_LETTERED.inc()
         await dead_letter(self._log, record, reason, attempts)
 
-    async def _commit(self, consumer: Consumer) -> None:
+    async def _commit(self, consumer: Consumer, collection_id: str) -> None:
         """Commit what the store has made durable. Left undone, it is only read again."""
         self._commit_due = self._clock() + COMMIT_EVERY_SECONDS
         if not self._uncommitted:
@@ -178,7 +177,8 @@ class Indexer:
         offsets, self._uncommitted = self._uncommitted, {}
         try:
             await self._store.flush()
-            await consumer.commit(offsets)
+            if self._store.collection_id == collection_id:
+                await consumer.commit(offsets)
         except (StoreUnavailable, LogUnavailable) as error:
             log.warning("commit_postponed", reason=str(error))
             self._uncommitted = {**offsets, **self._uncommitted}

@@ -1,10 +1,12 @@
 """How far the index has come: what makes a search see a client's own writes.
 
 The indexer says per partition up to which offset everything is searchable; a search that was
-given a position waits until it is. Offsets never go back here: what was searchable stays so.
+given a position waits until it is. Offsets never go back while a collection lives: what was
+searchable stays so.
 """
 
 import asyncio
+from collections.abc import Mapping
 
 from meshkit.events.log import Position
 
@@ -15,6 +17,12 @@ class IndexProgress:
     def __init__(self) -> None:
         self._searchable: dict[int, int] = {}
         self._waiters: dict[asyncio.Future[None], Position] = {}
+
+    def restart(self, committed: Mapping[int, int]) -> None:
+        """Begin with what was committed for the collection that is searched from now on."""
+        self._searchable = {}
+        for partition, next_offset in committed.items():
+            self.advance(partition, next_offset)
 
     def advance(self, partition: int, next_offset: int) -> None:
         """Say that every record of `partition` before `next_offset` is searchable."""

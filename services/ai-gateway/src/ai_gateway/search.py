@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.fusion import Ranked, fuse
 from ai_gateway.progress import IndexProgress
-from ai_gateway.vector_store.port import Query, StoreUnavailable, User, VectorStore
+from ai_gateway.vector_store.port import StoreUnavailable, User, VectorStore
 from meshkit.clock import Clock, monotonic
 from meshkit.errors import SearchUnavailable
 from meshkit.events.log import Position
@@ -57,7 +57,12 @@ class UserSearch:
             hits = await self._store.search(tenant, query, max(limit, _CANDIDATES_LEAST))
         except StoreUnavailable:
             raise _unavailable() from None
-        results = fuse(hits, limit, self._vectorizer.noise_floor)
+        results = fuse(
+            hits,
+            limit,
+            noise_floor=self._vectorizer.noise_floor,
+            dense_weight=self._vectorizer.fusion_weight,
+        )
         metrics.SEARCH_SECONDS.observe(self._clock() - started)
         return SearchOutcome(results, up_to_date)
 

@@ -8,6 +8,8 @@ Several processes may share the log; the vector engine's child holds a lock on i
 """
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from meshkit.errors import StartError
@@ -37,9 +39,14 @@ class EmbeddedData:
         """Return the sealer over this folder's key, made on first use."""
         return PositionSealer(self._position_key())
 
-    async def event_log(self) -> SqliteEventLog:
-        """Open the event log of this folder. Raises StartError where it is not one of ours."""
-        return await SqliteEventLog.open(self._path / "events.db")
+    @asynccontextmanager
+    async def event_log(self) -> AsyncIterator[SqliteEventLog]:
+        """Open the event log for as long as the block lasts. Raises StartError."""
+        log = await SqliteEventLog.open(self._path / "events.db")
+        try:
+            yield log
+        finally:
+            await log.close()
 
     def _position_key(self) -> bytes:
         path = self._path / "position.key"
@@ -47,13 +54,10 @@ class EmbeddedData:
             draft = path.with_suffix(f".{os.getpid()}")
             draft.touch(mode=0o600)
             draft.write_bytes(os.urandom(KEY_BYTES))
-            try:
-                # Whichever of two processes links first has made the key for both.
+            # Whichever of two processes links first has made the key for both.
+            with suppress(FileExistsError):
                 os.link(draft, path)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
+            draft.unlink()
         key = path.read_bytes()
         if len(key) != KEY_BYTES:
             raise StartError(

@@ -12,7 +12,8 @@ class Embedder(Protocol):
 
     `name` identifies model and version: vectors of different names are never compared, and the
     collection remembers the name it was built with. `noise_floor` is the cosine below which two
-    unrelated texts may fall by chance; searches drop dense hits under it.
+    unrelated texts may fall by chance; searches drop dense hits under it. `fusion_weight` is how
+    much its ranking counts beside the lexical one, which counts 1.
     """
 
     @property
@@ -23,6 +24,9 @@ class Embedder(Protocol):
 
     @property
     def noise_floor(self) -> float: ...
+
+    @property
+    def fusion_weight(self) -> float: ...
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimension), each of unit length (all zeros for a

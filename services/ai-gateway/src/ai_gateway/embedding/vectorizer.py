@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ai_gateway.embedding.lexical import LexicalEncoder
 from ai_gateway.embedding.port import Embedder
-from ai_gateway.vector_store.port import Query, SparseVector
+from ai_gateway.vectors import Query, SparseVector
 
 
 class Vectorizer:
@@ -26,6 +26,11 @@ class Vectorizer:
         """The cosine below which a dense similarity is chance."""
         return self._embedder.noise_floor
 
+    @property
+    def fusion_weight(self) -> float:
+        """How much the dense ranking counts beside the lexical one."""
+        return self._embedder.fusion_weight
+
     async def documents(
         self, texts: Sequence[str]
     ) -> tuple[NDArray[np.float32], Sequence[SparseVector]]:
@@ -33,9 +38,9 @@ class Vectorizer:
 
         Raises EmbedderUnavailable.
         """
-        return await self._embedder.embed(texts), self._lexical.encode(texts)
+        return await self._embedder.embed(texts), self._lexical.documents(texts)
 
     async def query(self, text: str) -> Query:
         """Return what to look for in both spaces. Raises EmbedderUnavailable."""
-        dense, lexical = await self.documents([text])
-        return Query(dense[0], lexical[0])
+        dense = await self._embedder.embed([text])
+        return Query(dense[0], self._lexical.query(text))

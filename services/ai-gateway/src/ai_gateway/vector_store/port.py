@@ -14,17 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ai_gateway.vectors import DenseVector, Query, SparseVector
 from meshkit.errors import StartError
 from meshkit.tenancy.identity import TenantContext
 
 DENSE = "dense"
 LEXICAL = "lexical"
-
-DenseVector = NDArray[np.float32]
-"""Shape (dimension,), unit length."""
 
 _POINT_NAMESPACE = uuid5(NAMESPACE_URL, "https://mesh.distributedai.io/points")
 
@@ -32,14 +27,6 @@ _POINT_NAMESPACE = uuid5(NAMESPACE_URL, "https://mesh.distributedai.io/points")
 def point_id(tenant: TenantContext, user_id: str) -> UUID:
     """Return the id of a user's point: the same for the same incarnation of a tenant and user."""
     return uuid5(_POINT_NAMESPACE, f"{tenant.tenant_uid}/{user_id}")
-
-
-@dataclass(frozen=True, slots=True)
-class SparseVector:
-    """Weights of a few dimensions out of 2^32: `indices` uint32, unique; `values` float32."""
-
-    indices: NDArray[np.uint32]
-    values: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +63,6 @@ Change = Upsert | Delete
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What to look for, in both spaces; an empty lexical vector finds nothing lexically."""
-
-    dense: DenseVector
-    lexical: SparseVector
-
-
-@dataclass(frozen=True, slots=True)
 class Hit:
     """A user found, with the similarity in each space (None where that space did not rank it)."""
 
@@ -104,6 +83,11 @@ class StoreMismatch(StartError):
 
 class VectorStore(Protocol):
     """Points of users in a dense and a lexical space."""
+
+    @property
+    def collection_id(self) -> str:
+        """The identity of the stored data. Another one means that nothing applied before is
+        there any more, so that everything has to be applied again."""
 
     async def apply(self, changes: Sequence[Change]) -> int:
         """Apply changes in their order; once this returns they are searchable and survive the

@@ -3,8 +3,9 @@
 As in Kafka: a pass runs when at least half of a topic is dirty (appended since the last pass), so
 its cost is a constant per record appended. It notes the newest offset of each dirty key in a
 temporary table, deletes what is older, and lets a tombstone go when it is older than the
-retention and every consumer group has read it. Every step is a short transaction of its own on
-the write connection, between two batches of publishers; a pass that is cut off is done again.
+retention and every living consumer group has read it. Every step is a short transaction of its
+own on the write connection, between two batches of publishers; a pass that is cut off is done
+again.
 """
 
 import sqlite3
@@ -17,6 +18,8 @@ from meshkit.events.sqlite_consumer import FLOOR
 STEP_RECORDS = 500
 MIN_DIRTY_SHARE = 0.5
 DELETE_RETENTION_MS = 24 * 3600 * 1000
+# A group that has not committed for so long is taken for gone, as Kafka does.
+GROUP_RETENTION_MS = 7 * DELETE_RETENTION_MS
 
 Write = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
 
@@ -31,7 +34,7 @@ class CompactionResult:
 
 async def compact_topic(write: Write, topic_id: int, now_ms: int) -> CompactionResult:
     """Compact one topic up to its present end."""
-    clean, end, consumed = await write(lambda c: _begin(c, topic_id))
+    clean, end, consumed = await write(lambda c: _begin(c, topic_id, now_ms))
     for start in range(clean, end, STEP_RECORDS):
         await write(_noting(topic_id, start, min(start + STEP_RECORDS, end)))
     first = await write(lambda c: _scalar(c, "SELECT min(offset) FROM records"))
@@ -59,16 +62,18 @@ def dirty_share(connection: sqlite3.Connection, topic_id: int) -> tuple[float, i
     return (dirty / total if total else 0.0), total
 
 
-def _begin(connection: sqlite3.Connection, topic_id: int) -> tuple[int, int, int]:
+def _begin(connection: sqlite3.Connection, topic_id: int, now_ms: int) -> tuple[int, int, int]:
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS newest (key BLOB PRIMARY KEY, offset)")
     connection.execute("DELETE FROM newest")
     clean = _scalar(connection, "SELECT clean_offset FROM topics WHERE id = ?", topic_id)
     end = _scalar(connection, "SELECT max(offset) FROM records WHERE topic = ?", topic_id) + 1
     consumed = _scalar(
         connection,
-        "SELECT min(next_offset) FROM committed WHERE topic = ? AND partition = ?",
+        "SELECT min(next_offset) FROM committed"
+        " WHERE topic = ? AND partition = ? AND committed_ms > ?",
         topic_id,
         FLOOR,
+        now_ms - GROUP_RETENTION_MS,
     )
     return clean, end, consumed
 

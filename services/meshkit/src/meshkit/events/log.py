@@ -92,9 +92,6 @@ class Consumer(Protocol):
     async def rewind(self) -> None:
         """Go back to the committed offsets: what was read since is read again."""
 
-    async def reset(self) -> None:
-        """Forget the committed offsets, durably: everything the log holds is read again."""
-
     async def close(self) -> None:
         """Leave the group. Commits nothing."""
 

@@ -102,11 +102,6 @@ class MemoryConsumer:
         """Go back to the committed offsets."""
         self._next = dict(self._committed)
 
-    async def reset(self) -> None:
-        """Forget the committed offsets."""
-        self._committed.clear()
-        await self.rewind()
-
     async def close(self) -> None:
         """Leave the group."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from meshkit.clock import unix_ms
 from meshkit.events.log import Record
 
 _READ = (
@@ -19,8 +20,8 @@ _READ = (
     " WHERE offset >= ? AND topic = ? ORDER BY offset LIMIT ?"
 )
 _UPSERT = (
-    "INSERT INTO committed VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
-    " SET next_offset = excluded.next_offset"
+    "INSERT INTO committed VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+    " SET next_offset = excluded.next_offset, committed_ms = excluded.committed_ms"
 )
 FLOOR = -1
 """The partition number under which the scan floor is kept."""
@@ -77,26 +78,14 @@ class SqliteConsumer:
         if self._cursor is not None:
             unread = [offsets[0] for offsets in self._outstanding.values() if offsets]
             remembered[FLOOR] = min([self._cursor, *unread])
-        rows = [(self._topic_id, self._group, p, o) for p, o in remembered.items()]
+        now = unix_ms()
+        rows = [(self._topic_id, self._group, p, o, now) for p, o in remembered.items()]
         await self._write(lambda connection: connection.executemany(_UPSERT, rows) and None)
 
     async def rewind(self) -> None:
         """Go back to the committed offsets."""
         self._cursor = None
         self._outstanding = {}
-
-    async def reset(self) -> None:
-        """Forget the committed offsets."""
-        await self.rewind()
-        await self._write(
-            lambda connection: (
-                connection.execute(
-                    "DELETE FROM committed WHERE topic = ? AND consumer_group = ?",
-                    (self._topic_id, self._group),
-                )
-                and None
-            )
-        )
 
     async def close(self) -> None:
         """Leave the group."""

@@ -39,6 +39,7 @@ CREATE TABLE committed (
     consumer_group TEXT NOT NULL,
     partition INTEGER NOT NULL,
     next_offset INTEGER NOT NULL,
+    committed_ms INTEGER NOT NULL,
     PRIMARY KEY (topic, consumer_group, partition)
 ) WITHOUT ROWID;
 CREATE TABLE log_identity (log_id TEXT NOT NULL);

@@ -122,11 +122,8 @@ def _with_last_good(file: TenantFile, before: TenantFile | None) -> TenantFile:
         return file
     meant = {("Tenant", name) for name in before.tenants}
     meant |= {("TenantPlan", name) for name in before.plans}
-    if file.unreadable or not file.broken <= meant:
-        # What is broken cannot be told by name: it may be any object that was here before.
-        broken = meant
-    else:
-        broken = file.broken
+    # What is broken and cannot be told by name may be any object that was here before.
+    broken = file.broken if file.broken <= meant and not file.unreadable else meant
     tenants = {name: t for name, t in before.tenants.items() if ("Tenant", name) in broken}
     plans = {name: p for name, p in before.plans.items() if ("TenantPlan", name) in broken}
     return replace(file, tenants=tenants | file.tenants, plans=plans | file.plans)

@@ -34,10 +34,12 @@ _SETTLE_SECONDS = 0.05
 
 
 class DirectoryTenantSource:
-    """The policies of the Tenant and TenantPlan files in one folder."""
+    """The policies of the Tenant and TenantPlan files in one folder. `quiet` logs nothing: for
+    those that show the problems themselves."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, quiet: bool = False) -> None:
         self._folder = folder
+        self._quiet = quiet
         self._files: dict[Path, TenantFile] = {}
         self._emptied: dict[Path, TenantFile] = {}
         self._catalogue = Catalogue()
@@ -69,7 +71,7 @@ class DirectoryTenantSource:
                 " with MESH_TENANTS."
             )
         self._adopt(self._look())
-        if not self._outcome.policies:
+        if not self._outcome.policies and not self._quiet:
             log.warning("no_tenants", folder=str(self._folder))
 
     async def close(self) -> None:
@@ -140,7 +142,8 @@ class DirectoryTenantSource:
             return
         self._files = files
         before_outcome, self._outcome = self._outcome, self._catalogue.update(files)
-        report(before_outcome, self._outcome)
+        if not self._quiet:
+            report(before_outcome, self._outcome)
 
 
 def report(before: Outcome, after: Outcome) -> None:
