@@ -25,7 +25,11 @@ def memory_logs(_: Path) -> Open:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[EventLog]:
-        yield log
+        log.reopen()
+        try:
+            yield log
+        finally:
+            await log.close()
 
     return opened
 
@@ -234,17 +238,83 @@ async def test_cancelled_publisher_does_not_harm_the_others(log: EventLog) -> No
     assert sum(not isinstance(result, BaseException) for result in done) >= 19
 
 
-async def test_closed_log_refuses_what_it_cannot_keep(tmp_path: Path) -> None:
-    log = await SqliteEventLog.open(tmp_path / "events.db", TOPICS)
+async def test_commit_may_go_back(open_log: Open) -> None:
+    async with open_log() as log:
+        for number in range(10):
+            await log.publish(TOPIC, record("k", str(number)))
+        consumer = log.consumer(TOPIC, GROUP)
+        records = await read_all(consumer, 10)
+        partition = records[0].partition
+        await consumer.commit({partition: records[-1].offset + 1})
+        await consumer.commit({partition: records[4].offset})
+        await consumer.rewind()
+        assert await read_all(consumer, 6) == records[4:]
+    async with open_log() as log:
+        assert await read_all(log.consumer(TOPIC, GROUP), 6) == records[4:]
+
+
+async def test_commit_without_having_read_is_kept(open_log: Open) -> None:
+    async with open_log() as log:
+        places = [await log.publish(TOPIC, record("k", str(n))) for n in range(10)]
+        await log.consumer(TOPIC, GROUP).commit({places[7].partition: places[7].offset})
+    async with open_log() as log:
+        rest = await read_all(log.consumer(TOPIC, GROUP), 3)
+    assert [r.value for r in rest] == [b"7", b"8", b"9"]
+
+
+async def test_records_read_one_by_one_are_all_of_them(log: EventLog) -> None:
+    await log.publish_many(TOPIC, [record(f"k{n}", str(n)) for n in range(50)])
     consumer = log.consumer(TOPIC, GROUP)
-    waiting = asyncio.create_task(consumer.consume(10, 30))
-    await asyncio.sleep(0)
-    accepted = asyncio.create_task(log.publish(TOPIC, record("k")))
-    await asyncio.sleep(0)
+    offsets = next_offsets(await read_all(consumer, 50))
+    offsets.pop(partition_of(b"k0", 4))
+    await consumer.commit(offsets)
+    await consumer.rewind()
+    again: list[Record] = []
+    while batch := await consumer.consume(1, 0):
+        again += batch
+    assert [r.value for r in again] == [
+        b"%d" % n for n in range(50) if partition_of(b"k%d" % n, 4) == partition_of(b"k0", 4)
+    ]
+
+
+async def test_concurrent_batches_do_not_mix_and_keep_their_order(log: EventLog) -> None:
+    await asyncio.gather(
+        *(log.publish_many(TOPIC, [record(f"k{b}", str(n)) for n in range(50)]) for b in range(8))
+    )
+    records = await read_all(log.consumer(TOPIC, GROUP), 400)
+    for batch in range(8):
+        values = [r.value for r in records if r.key == b"k%d" % batch]
+        assert values == [b"%d" % n for n in range(50)]
+
+
+async def test_close_finishes_what_was_accepted(open_log: Open) -> None:
+    async with open_log() as log:
+        accepted = [asyncio.create_task(log.publish(TOPIC, record("k"))) for _ in range(20)]
+        await asyncio.sleep(0)
+        await log.close()
+        await asyncio.gather(*accepted)
+    async with open_log() as log:
+        assert len(await read_all(log.consumer(TOPIC, GROUP), 20)) == 20
+
+
+async def test_closed_log_refuses_everything(log: EventLog) -> None:
+    consumer = log.consumer(TOPIC, GROUP)
     await log.close()
-    assert await accepted
+    await log.close()
     with pytest.raises(LogUnavailable):
         await log.publish(TOPIC, record("k"))
-    await asyncio.wait([waiting], timeout=5)
-    assert waiting.done()
-    waiting.exception()
+    with pytest.raises(LogUnavailable):
+        await log.publish_many(TOPIC, [record("k")])
+    with pytest.raises(LogUnavailable):
+        await consumer.consume(1, 0)
+    with pytest.raises(LogUnavailable):
+        await consumer.commit({0: 1})
+
+
+async def test_closing_the_log_frees_a_waiting_consumer(log: EventLog) -> None:
+    waiting = asyncio.create_task(log.consumer(TOPIC, GROUP).consume(10, 30))
+    await asyncio.sleep(0)
+    await log.close()
+    async with asyncio.timeout(5):
+        with pytest.raises(LogUnavailable):
+            await waiting

@@ -3,14 +3,18 @@
 As in Kafka: a pass runs when at least half of a topic is dirty (appended since the last pass), so
 its cost is a constant per record appended. It notes the newest offset of each dirty key in a
 temporary table, deletes what is older, and lets a tombstone go when it is older than the
-retention and every living consumer group has read it. Every step is a short transaction of its
-own on the write connection, between two batches of publishers; a pass that is cut off is done
-again.
+retention and every living consumer group has read it.
+
+Every step is a short transaction of its own on the write connection, between two batches of
+publishers. Steps go from old to new, so a tombstone only goes after all it has ended is gone; a
+pass that is cut off has done no harm and is done again. Two passes at once would share the
+temporary table: `compaction_schedule` runs one at a time.
 """
 
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from meshkit.events.sqlite_consumer import FLOOR
@@ -31,42 +35,59 @@ class CompactionResult:
     superseded: int
     tombstones: int
 
-
-async def compact_topic(write: Write, topic_id: int, now_ms: int) -> CompactionResult:
-    """Compact one topic up to its present end."""
-    clean, end, consumed = await write(lambda c: _begin(c, topic_id, now_ms))
-    for start in range(clean, end, STEP_RECORDS):
-        await write(_noting(topic_id, start, min(start + STEP_RECORDS, end)))
-    first = await write(lambda c: _scalar(c, "SELECT min(offset) FROM records"))
-    superseded = tombstones = 0
-    for start in range(first, end, STEP_RECORDS):
-        stop = min(start + STEP_RECORDS, end)
-        superseded += await write(_deleting_superseded(topic_id, start, stop))
-        oldest = now_ms - DELETE_RETENTION_MS
-        if start < consumed:
-            stop = min(stop, consumed)
-            tombstones += await write(_deleting_tombstones(topic_id, start, stop, oldest))
-    await write(lambda c: _finish(c, topic_id, end))
-    return CompactionResult(superseded, tombstones)
+    def __add__(self, other: "CompactionResult") -> "CompactionResult":
+        return CompactionResult(
+            self.superseded + other.superseded, self.tombstones + other.tombstones
+        )
 
 
-def dirty_share(connection: sqlite3.Connection, topic_id: int) -> tuple[float, int]:
-    """Return which share of a topic's records is dirty, and how many records it has."""
-    total = _scalar(connection, "SELECT count(*) FROM records WHERE topic = ?", topic_id)
-    dirty = _scalar(
-        connection,
-        "SELECT count(*) FROM records WHERE topic = ?1 AND offset >="
-        " (SELECT clean_offset FROM topics WHERE id = ?1)",
-        topic_id,
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What one pass works on: offsets before `end`, of which those from `clean` on are dirty.
+    Tombstones go before offset `consumed`, where they were written before `oldest_ms`."""
+
+    topic_id: int
+    clean: int
+    end: int
+    consumed: int
+    oldest_ms: int
+
+
+async def compact_topic(
+    write: Write, topic_id: int, now_ms: int, delete_retention_ms: int
+) -> CompactionResult:
+    """Compact one topic up to its present end. Raises LogUnavailable with the pass undone."""
+    work: _Pass = await write(
+        partial(_begin, topic_id=topic_id, now_ms=now_ms, delete_retention_ms=delete_retention_ms)
     )
-    return (dirty / total if total else 0.0), total
+    start: int = work.clean
+    while start < work.end:
+        start = await write(partial(_note, work=work, start=start))
+    total = CompactionResult(0, 0)
+    start = 0
+    while start < work.end:
+        start, removed = await write(partial(_delete, work=work, start=start))
+        total += removed
+    await write(partial(_finish, work=work))
+    return total
 
 
-def _begin(connection: sqlite3.Connection, topic_id: int, now_ms: int) -> tuple[int, int, int]:
+def dirty_and_total(connection: sqlite3.Connection, topic_id: int) -> tuple[int, int]:
+    """Return how many records of a topic are dirty, and how many it has. Scans the log."""
+    dirty, total = connection.execute(
+        "SELECT count(*) FILTER (WHERE offset >="
+        " (SELECT clean_offset FROM topics WHERE id = ?1)), count(*)"
+        " FROM records WHERE topic = ?1",
+        (topic_id,),
+    ).fetchone()
+    return dirty, total
+
+
+def _begin(
+    connection: sqlite3.Connection, topic_id: int, now_ms: int, delete_retention_ms: int
+) -> _Pass:
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS newest (key BLOB PRIMARY KEY, offset)")
     connection.execute("DELETE FROM newest")
-    clean = _scalar(connection, "SELECT clean_offset FROM topics WHERE id = ?", topic_id)
-    end = _scalar(connection, "SELECT max(offset) FROM records WHERE topic = ?", topic_id) + 1
     consumed = _scalar(
         connection,
         "SELECT min(next_offset) FROM committed"
@@ -75,55 +96,70 @@ def _begin(connection: sqlite3.Connection, topic_id: int, now_ms: int) -> tuple[
         FLOOR,
         now_ms - GROUP_RETENTION_MS,
     )
-    return clean, end, consumed
+    return _Pass(
+        topic_id=topic_id,
+        clean=_scalar(connection, "SELECT clean_offset FROM topics WHERE id = ?", topic_id),
+        end=_scalar(connection, "SELECT max(offset) FROM records") + 1,
+        consumed=consumed,
+        oldest_ms=now_ms - delete_retention_ms,
+    )
 
 
-def _noting(topic_id: int, start: int, stop: int) -> Callable[[sqlite3.Connection], None]:
-    def note(connection: sqlite3.Connection) -> None:
-        connection.execute(
-            "INSERT INTO newest SELECT key, max(offset) FROM records"
-            " WHERE offset >= ? AND offset < ? AND topic = ? GROUP BY key"
-            " ON CONFLICT DO UPDATE SET offset = excluded.offset",
-            (start, stop, topic_id),
-        )
-
-    return note
-
-
-def _deleting_superseded(topic_id: int, start: int, stop: int) -> Callable[[Any], int]:
-    def delete(connection: sqlite3.Connection) -> int:
-        return connection.execute(
-            "DELETE FROM records WHERE offset >= ? AND offset < ? AND topic = ? AND offset <"
-            " (SELECT newest.offset FROM newest WHERE newest.key = records.key)",
-            (start, stop, topic_id),
-        ).rowcount
-
-    return delete
+def _note(connection: sqlite3.Connection, work: _Pass, start: int) -> int:
+    stop = _step_end(connection, start, work.end)
+    connection.execute(
+        "INSERT INTO newest SELECT key, max(offset) FROM records"
+        " WHERE offset >= ? AND offset < ? AND topic = ? GROUP BY key"
+        " ON CONFLICT DO UPDATE SET offset = excluded.offset",
+        (start, stop, work.topic_id),
+    )
+    return stop
 
 
-def _deleting_tombstones(
-    topic_id: int, start: int, stop: int, oldest_ms: int
-) -> Callable[[Any], int]:
-    def delete(connection: sqlite3.Connection) -> int:
-        # Whatever is left of a key before `end` is its newest record there; if a newer one was
-        # appended meanwhile, the tombstone is superseded and may go all the same.
-        return connection.execute(
-            "DELETE FROM records WHERE offset >= ? AND offset < ? AND topic = ?"
-            " AND value IS NULL AND timestamp_ms < ?",
-            (start, stop, topic_id, oldest_ms),
-        ).rowcount
+def _delete(
+    connection: sqlite3.Connection, work: _Pass, start: int
+) -> tuple[int, CompactionResult]:
+    stop = _step_end(connection, start, work.end)
+    superseded = connection.execute(
+        "DELETE FROM records WHERE offset >= ? AND offset < ? AND topic = ? AND offset <"
+        " (SELECT newest.offset FROM newest WHERE newest.key = records.key)",
+        (start, stop, work.topic_id),
+    ).rowcount
+    # Whatever is left of a key before `end` is its newest record there; if a newer one was
+    # appended meanwhile, the tombstone is superseded and may go all the same.
+    tombstones = connection.execute(
+        "DELETE FROM records WHERE offset >= ? AND offset < ? AND topic = ?"
+        " AND value IS NULL AND timestamp_ms < ?",
+        (start, min(stop, work.consumed), work.topic_id, work.oldest_ms),
+    ).rowcount
+    return stop, CompactionResult(superseded, tombstones)
 
-    return delete
+
+def _step_end(connection: sqlite3.Connection, start: int, end: int) -> int:
+    # Steps count records, not offsets: compaction leaves gaps of any width.
+    stop = _scalar(
+        connection,
+        "SELECT offset FROM records WHERE offset >= ? ORDER BY offset LIMIT 1 OFFSET ?",
+        start,
+        STEP_RECORDS,
+    )
+    return min(stop or end, end)
 
 
-def _finish(connection: sqlite3.Connection, topic_id: int, end: int) -> None:
-    connection.execute("UPDATE topics SET clean_offset = ? WHERE id = ?", (end, topic_id))
+def _finish(connection: sqlite3.Connection, work: _Pass) -> None:
+    connection.execute("UPDATE topics SET clean_offset = ? WHERE id = ?", (work.end, work.topic_id))
     connection.execute("DELETE FROM newest")
 
 
 def _scalar(connection: sqlite3.Connection, query: str, *arguments: Any) -> int:
-    value = connection.execute(query, arguments).fetchone()[0]
-    return 0 if value is None else int(value)
+    row = connection.execute(query, arguments).fetchone()
+    return 0 if row is None or row[0] is None else int(row[0])
 
 
-__all__ = ["MIN_DIRTY_SHARE", "CompactionResult", "compact_topic", "dirty_share"]
+__all__ = [
+    "DELETE_RETENTION_MS",
+    "MIN_DIRTY_SHARE",
+    "CompactionResult",
+    "compact_topic",
+    "dirty_and_total",
+]

@@ -1,9 +1,10 @@
 """An event log in memory, for tests: the port's promises without the disk."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from meshkit.clock import unix_ms
+from meshkit.errors import LogUnavailable
 from meshkit.events.log import (
     TOPICS,
     Lag,
@@ -25,6 +26,7 @@ class MemoryEventLog:
         }
         self._committed: dict[tuple[str, str], dict[int, int]] = {}
         self._wakes: set[asyncio.Event] = set()
+        self._closed = asyncio.Event()
 
     async def publish(self, topic: str, record: NewRecord) -> Position:
         """Append one record."""
@@ -33,6 +35,7 @@ class MemoryEventLog:
     async def publish_many(self, topic: str, records: Sequence[NewRecord]) -> Sequence[Position]:
         """Append records in their order."""
         partitions = self.partitions(topic)
+        _refuse_if(self._closed)
         positions = []
         for record in records:
             number = partition_of(record.key, len(partitions))
@@ -41,8 +44,7 @@ class MemoryEventLog:
                 Record(topic, number, offset, record.key, record.value, record.headers, unix_ms())
             )
             positions.append(Position(number, offset))
-        for wake in self._wakes:
-            wake.set()
+        self._wake_consumers()
         return positions
 
     def consumer(self, topic: str, group: str) -> "MemoryConsumer":
@@ -50,7 +52,13 @@ class MemoryEventLog:
         wake = asyncio.Event()
         self._wakes.add(wake)
         committed = self._committed.setdefault((topic, group), {})
-        return MemoryConsumer(self.partitions(topic), committed, wake)
+        return MemoryConsumer(
+            self.partitions(topic),
+            committed,
+            wake=wake,
+            closed=self._closed,
+            leave=lambda: self._wakes.discard(wake),
+        )
 
     async def lag(self, topic: str, group: str) -> Lag:
         """Return how far a group is behind."""
@@ -62,7 +70,13 @@ class MemoryEventLog:
         return Lag(dict(committed), waiting)
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Refuse everything from now on; the records stay for `reopen`."""
+        self._closed.set()
+        self._wake_consumers()
+
+    def reopen(self) -> None:
+        """Take up again after `close`, as a durable log does after a restart."""
+        self._closed.clear()
 
     def partitions(self, topic: str) -> list[list[Record]]:
         """Return the records of `topic` by partition. Raises UnknownTopic."""
@@ -71,16 +85,28 @@ class MemoryEventLog:
         except KeyError:
             raise UnknownTopic(f"this log has no topic {topic!r}") from None
 
+    def _wake_consumers(self) -> None:
+        for wake in self._wakes:
+            wake.set()
+
 
 class MemoryConsumer:
     """A consumer of all partitions of one topic."""
 
     def __init__(
-        self, partitions: list[list[Record]], committed: dict[int, int], wake: asyncio.Event
+        self,
+        partitions: list[list[Record]],
+        committed: dict[int, int],
+        *,
+        wake: asyncio.Event,
+        closed: asyncio.Event,
+        leave: Callable[[], None],
     ) -> None:
         self._partitions = partitions
         self._committed = committed
         self._wake = wake
+        self._closed = closed
+        self._leave = leave
         self._next = dict(committed)
 
     async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
@@ -96,6 +122,7 @@ class MemoryConsumer:
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Remember per partition the offset of the next record to read."""
+        _refuse_if(self._closed)
         self._committed.update(offsets)
 
     async def rewind(self) -> None:
@@ -104,8 +131,10 @@ class MemoryConsumer:
 
     async def close(self) -> None:
         """Leave the group."""
+        self._leave()
 
     def _read_on(self, max_records: int) -> list[Record]:
+        _refuse_if(self._closed)
         records: list[Record] = []
         for number, partition in enumerate(self._partitions):
             start = self._next.get(number, 0)
@@ -113,6 +142,11 @@ class MemoryConsumer:
             self._next[number] = start + len(taken)
             records += taken
         return records
+
+
+def _refuse_if(closed: asyncio.Event) -> None:
+    if closed.is_set():
+        raise LogUnavailable("the event log is closed", retry_after=1.0)
 
 
 __all__ = ["MemoryConsumer", "MemoryEventLog"]

@@ -3,6 +3,7 @@
 Offsets of all partitions come from one sequence, so a consumer needs one cursor. What it commits
 is kept per partition all the same, as Kafka does; beside it stands the scan floor, the offset
 before which nothing is left to read in any partition, so that a restart never scans from the start.
+The floor may lag, which costs time; it must never lead, which would skip records for good.
 """
 
 import asyncio
@@ -16,8 +17,22 @@ from meshkit.clock import unix_ms
 from meshkit.events.log import Record
 
 _READ = (
-    "SELECT offset, partition, key, headers, value, timestamp_ms FROM records"
-    " WHERE offset >= ? AND topic = ? ORDER BY offset LIMIT ?"
+    "SELECT r.offset, r.partition, r.key, r.headers, r.value, r.timestamp_ms FROM records r"
+    " WHERE r.offset >= ?1 AND r.topic = ?2 ORDER BY r.offset LIMIT ?4"
+)
+# Where partitions were committed unevenly: leaves out what a partition is done with.
+_READ_UNEVEN = (
+    "SELECT r.offset, r.partition, r.key, r.headers, r.value, r.timestamp_ms"
+    " FROM records r LEFT JOIN committed c"
+    " ON c.topic = r.topic AND c.consumer_group = ?3 AND c.partition = r.partition"
+    " WHERE r.offset >= ?1 AND r.topic = ?2"
+    " AND (c.next_offset IS NULL OR r.offset >= c.next_offset) ORDER BY r.offset LIMIT ?4"
+)
+_COUNT = (
+    "SELECT count(*) FROM records r LEFT JOIN committed c"
+    " ON c.topic = r.topic AND c.consumer_group = ?3 AND c.partition = r.partition"
+    " WHERE r.offset >= ?1 AND r.topic = ?2"
+    " AND (c.next_offset IS NULL OR r.offset >= c.next_offset)"
 )
 _UPSERT = (
     "INSERT INTO committed VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
@@ -36,10 +51,20 @@ Write = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
 
 
 class SqliteConsumer:
-    """A consumer of all partitions of one topic."""
+    """A consumer of all partitions of one topic. `wake` is set when there may be new records;
+    `leave` is called when the consumer is closed."""
 
     def __init__(
-        self, topic: str, topic_id: int, group: str, read: Read, write: Write, wake: asyncio.Event
+        self,
+        topic: str,
+        topic_id: int,
+        group: str,
+        *,
+        read: Read,
+        write: Write,
+        wake: asyncio.Event,
+        leave: Callable[[], None],
+        now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self._topic = topic
         self._topic_id = topic_id
@@ -47,7 +72,10 @@ class SqliteConsumer:
         self._read = read
         self._write = write
         self._wake = wake
+        self._leave = leave
+        self._now_ms = now_ms
         self._cursor: int | None = None
+        self._even_from = 0
         self._committed: dict[int, int] = {}
         self._outstanding: dict[int, list[int]] = {}
 
@@ -70,17 +98,24 @@ class SqliteConsumer:
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Remember per partition the offset of the next record to read."""
+        cursor = await self._start()
+        outstanding = dict(self._outstanding)
         for partition, next_offset in offsets.items():
-            waiting = self._outstanding.get(partition, [])
-            self._outstanding[partition] = [o for o in waiting if o >= next_offset]
-            self._committed[partition] = next_offset
-        remembered = dict(offsets)
-        if self._cursor is not None:
-            unread = [offsets[0] for offsets in self._outstanding.values() if offsets]
-            remembered[FLOOR] = min([self._cursor, *unread])
-        now = unix_ms()
-        rows = [(self._topic_id, self._group, p, o, now) for p, o in remembered.items()]
+            unread = [o for o in outstanding.get(partition, ()) if o >= next_offset]
+            if next_offset < self._committed.get(partition, 0):
+                # Going back: the floor has to wait for what lies from there on.
+                unread.insert(0, next_offset)
+            outstanding[partition] = unread
+        floor = min([cursor, *(unread[0] for unread in outstanding.values() if unread)])
+        now = self._now_ms()
+        rows = [
+            (self._topic_id, self._group, partition, next_offset, now)
+            for partition, next_offset in {**offsets, FLOOR: floor}.items()
+        ]
         await self._write(lambda connection: connection.executemany(_UPSERT, rows) and None)
+        # Only now: after a commit that failed, the floor must still count what it left undone.
+        self._outstanding = outstanding
+        self._committed.update(offsets)
 
     async def rewind(self) -> None:
         """Go back to the committed offsets."""
@@ -89,26 +124,40 @@ class SqliteConsumer:
 
     async def close(self) -> None:
         """Leave the group."""
+        self._leave()
 
-    async def _read_on(self, max_records: int) -> list[Record]:
+    async def _start(self) -> int:
         if self._cursor is None:
             committed = await self._read(lambda c: read_committed(c, self._topic_id, self._group))
             self._cursor = committed.pop(FLOOR, 0)
             self._committed = committed
-        cursor = self._cursor
-        arguments = (cursor, self._topic_id, max_records)
-        rows = await self._read(lambda c: c.execute(_READ, arguments).fetchall())
+            self._even_from = max(committed.values(), default=0)
+        return self._cursor
+
+    async def _read_on(self, max_records: int) -> list[Record]:
+        cursor = await self._start()
+        query = _READ if cursor >= self._even_from else _READ_UNEVEN
+        arguments = (cursor, self._topic_id, self._group, max_records)
+        rows, end = await self._read(lambda c: _rows_and_end(c, query, arguments))
         if not rows:
+            # Nothing of this topic up to the log's end: never scan that stretch again.
+            self._cursor = max(cursor, end)
             return []
         self._cursor = rows[-1][0] + 1
         records = []
         for offset, partition, key, headers, value, timestamp_ms in rows:
-            if offset < self._committed.get(partition, 0):
-                continue
             self._outstanding.setdefault(partition, []).append(offset)
             pairs = decode_headers(headers)
             records.append(Record(self._topic, partition, offset, key, value, pairs, timestamp_ms))
-        return records or await self._read_on(max_records)
+        return records
+
+
+def _rows_and_end(
+    connection: sqlite3.Connection, query: str, arguments: tuple[Any, ...]
+) -> tuple[list[Any], int]:
+    # The end first: whatever is appended after it must not be taken for read.
+    end = (connection.execute("SELECT max(offset) FROM records").fetchone()[0] or 0) + 1
+    return connection.execute(query, arguments).fetchall(), end
 
 
 def read_committed(connection: sqlite3.Connection, topic_id: int, group: str) -> dict[int, int]:
@@ -125,12 +174,7 @@ def count_waiting(connection: sqlite3.Connection, topic_id: int, group: str) -> 
     """Return a group's committed offsets and how many records wait from them on."""
     committed = read_committed(connection, topic_id, group)
     floor = committed.pop(FLOOR, 0)
-    waiting = 0
-    by_partition = connection.execute(
-        "SELECT partition, offset FROM records WHERE offset >= ? AND topic = ?", (floor, topic_id)
-    )
-    for partition, offset in by_partition:
-        waiting += offset >= committed.get(partition, 0)
+    waiting = connection.execute(_COUNT, (floor, topic_id, group)).fetchone()[0]
     return committed, waiting
 
 

@@ -10,34 +10,23 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import msgspec
-import structlog
 
 from meshkit.clock import unix_ms
 from meshkit.errors import LogUnavailable
-from meshkit.events.compaction import (
-    MIN_DIRTY_SHARE,
-    CompactionResult,
-    compact_topic,
-    dirty_share,
-)
+from meshkit.events.compaction import DELETE_RETENTION_MS, CompactionResult
+from meshkit.events.compaction_schedule import LEAST_RECORDS, CompactionSchedule
 from meshkit.events.log import TOPICS, Lag, NewRecord, Position, TopicSpec, UnknownTopic
 from meshkit.events.partition import partition_of
 from meshkit.events.sqlite_consumer import SqliteConsumer, count_waiting
 from meshkit.events.sqlite_schema import connect, open_writer, read_log_id, read_topics
 from meshkit.events.sqlite_writer import GroupCommitWriter, Row
 
-log = structlog.get_logger()
-
 T = TypeVar("T")
-
-_COMPACT_EVERY_SECONDS = 60.0
-_COMPACT_LEAST_RECORDS = 10_000
 
 _encode_headers = msgspec.msgpack.Encoder().encode
 
@@ -45,23 +34,57 @@ _encode_headers = msgspec.msgpack.Encoder().encode
 class SqliteEventLog:
     """The log in the file at `path`. Made by `open`, ended by `close`."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        *,
+        now_ms: Callable[[], int] = unix_ms,
+        least_records: int = LEAST_RECORDS,
+        delete_retention_ms: int = DELETE_RETENTION_MS,
+    ) -> None:
+        self._path = path
+        self._now_ms = now_ms
         self._topics = read_topics(connection)
         self._log_id = read_log_id(connection)
         self._closed = False
         self._wakes: set[asyncio.Event] = set()
-        self._writer = GroupCommitWriter(connection, self._on_commit)
         self._reader = connect(path, read_only=True)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="event-log-reader")
-        self._compacting = asyncio.create_task(self._compact_now_and_then())
+        self._writer = GroupCommitWriter(connection, self._on_commit)
+        self._compaction = CompactionSchedule(
+            [topic_id for topic_id, spec in self._topics.values() if spec.compact],
+            read=self._read_aside,
+            write=self._writer.call,
+            now_ms=now_ms,
+            least_records=least_records,
+            delete_retention_ms=delete_retention_ms,
+        )
+        self._compacting = asyncio.create_task(self._compaction.run())
 
     @classmethod
-    async def open(cls, path: Path, topics: Iterable[TopicSpec] = TOPICS) -> Self:
+    async def open(
+        cls,
+        path: Path,
+        topics: Iterable[TopicSpec] = TOPICS,
+        *,
+        now_ms: Callable[[], int] = unix_ms,
+        least_records: int = LEAST_RECORDS,
+        delete_retention_ms: int = DELETE_RETENTION_MS,
+    ) -> Self:
         """Open the log at `path`, made with `topics` where it is new.
 
-        Raises StartError for a file that is no log of ours, or whose topics differ.
+        A topic is compacted by itself from `least_records` on; its tombstones stay at least
+        `delete_retention_ms`. Raises StartError for a file that is no log of ours, or whose
+        topics differ.
         """
-        return cls(path, await asyncio.to_thread(open_writer, path, tuple(topics)))
+        return cls(
+            path,
+            await asyncio.to_thread(open_writer, path, tuple(topics)),
+            now_ms=now_ms,
+            least_records=least_records,
+            delete_retention_ms=delete_retention_ms,
+        )
 
     @property
     def log_id(self) -> str:
@@ -86,30 +109,32 @@ class SqliteEventLog:
         topic_id, _ = self._topic(topic)
         wake = asyncio.Event()
         self._wakes.add(wake)
-        return SqliteConsumer(topic, topic_id, group, self._read, self._writer.call, wake)
+        return SqliteConsumer(
+            topic,
+            topic_id,
+            group,
+            read=self._read,
+            write=self._writer.call,
+            wake=wake,
+            leave=lambda: self._wakes.discard(wake),
+            now_ms=self._now_ms,
+        )
 
     async def lag(self, topic: str, group: str) -> Lag:
         """Return how far a group is behind."""
         topic_id, _ = self._topic(topic)
-        return Lag(*await self._read(lambda c: count_waiting(c, topic_id, group)))
+        return Lag(*await self._read_aside(lambda c: count_waiting(c, topic_id, group)))
 
     async def compact(self) -> CompactionResult:
-        """Compact every topic that is to be compacted, now."""
-        superseded = tombstones = 0
-        for topic_id, spec in self._topics.values():
-            if spec.compact:
-                result = await compact_topic(self._writer.call, topic_id, unix_ms())
-                superseded += result.superseded
-                tombstones += result.tombstones
-        return CompactionResult(superseded, tombstones)
+        """Compact every topic that is to be compacted, now. Raises LogUnavailable."""
+        return await self._compaction.compact()
 
     async def close(self) -> None:
         """Finish what was accepted, then release the file."""
         self._closed = True
-        self._on_commit()
+        self._wake_consumers()
         self._compacting.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._compacting
+        await asyncio.wait([self._compacting])
         await self._writer.close()
         await asyncio.to_thread(self._reading.shutdown)
         self._reader.close()
@@ -122,7 +147,7 @@ class SqliteEventLog:
             record.key,
             _encode_headers(record.headers),
             record.value,
-            unix_ms(),
+            self._now_ms(),
         )
 
     def _topic(self, name: str) -> tuple[int, TopicSpec]:
@@ -132,34 +157,42 @@ class SqliteEventLog:
             raise UnknownTopic(f"this log has no topic {name!r}") from None
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a consumer's query, on the reader thread."""
         loop = asyncio.get_running_loop()
-        if self._closed:
-            raise LogUnavailable("the event log is closed", retry_after=1.0)
+        self._refuse_if_closed()
         try:
             return await loop.run_in_executor(self._reading, query, self._reader)
         except sqlite3.Error as error:
-            raise LogUnavailable(f"the disk refused: {error}", retry_after=1.0) from None
+            raise _unreadable(error) from None
 
-    def _on_commit(self) -> None:
+    async def _read_aside(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run a query that may take long, where no consumer has to wait for it."""
+
+        def run() -> Any:
+            with closing(connect(self._path, read_only=True)) as connection:
+                return query(connection)
+
+        self._refuse_if_closed()
+        try:
+            return await asyncio.to_thread(run)
+        except sqlite3.Error as error:
+            raise _unreadable(error) from None
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise LogUnavailable("the event log is closed", retry_after=1.0)
+
+    def _on_commit(self, records: int) -> None:
+        self._wake_consumers()
+        self._compaction.appended(records)
+
+    def _wake_consumers(self) -> None:
         for wake in self._wakes:
             wake.set()
 
-    async def _compact_now_and_then(self) -> None:
-        while True:
-            await asyncio.sleep(_COMPACT_EVERY_SECONDS)
-            try:
-                await self._compact_where_due()
-            except LogUnavailable as error:
-                log.warning("compaction_postponed", reason=error.detail)
 
-    async def _compact_where_due(self) -> None:
-        for name, (topic_id, spec) in self._topics.items():
-            if not spec.compact:
-                continue
-            share, total = await self._read(partial(dirty_share, topic_id=topic_id))
-            if total >= _COMPACT_LEAST_RECORDS and share >= MIN_DIRTY_SHARE:
-                result: Any = await compact_topic(self._writer.call, topic_id, unix_ms())
-                log.info("topic_compacted", topic=name, superseded=result.superseded)
+def _unreadable(error: sqlite3.Error) -> LogUnavailable:
+    return LogUnavailable(f"the disk refused: {error}", retry_after=1.0)
 
 
 __all__ = ["SqliteEventLog"]

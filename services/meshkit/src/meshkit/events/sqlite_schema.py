@@ -62,6 +62,9 @@ def open_writer(path: Path, topics: Iterable[TopicSpec]) -> sqlite3.Connection:
         raise StartError(f"the event log {path} cannot be opened: {error}") from None
     try:
         _prepare(connection, path, topics)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise StartError(f"the event log {path} cannot be opened now: {error}") from None
     except sqlite3.DatabaseError as error:
         connection.close()
         raise StartError(
@@ -75,24 +78,16 @@ def open_writer(path: Path, topics: Iterable[TopicSpec]) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, topics: Iterable[TopicSpec]) -> None:
-    application_id, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("application_id", "user_version")
-    )
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if tables and application_id != _APPLICATION_ID:
-        raise sqlite3.DatabaseError("another application's database")
-    if version > VERSION:
-        raise StartError(f"{path} was written by a newer mesh ({version}): upgrade this one")
-    if not tables:
-        # Larger pages: fewer of them to write for the same records.
-        connection.execute("PRAGMA page_size = 16384")
+    # Larger pages: fewer of them to write for the same records. Only a new file takes it.
+    connection.execute("PRAGMA page_size = 16384")
+    _check_kind(connection, path)
     connection.execute("PRAGMA journal_mode = WAL")
     # FULL: a commit returns after the disk has it. Acknowledged has to mean durable.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 2000")
     connection.execute("BEGIN IMMEDIATE")
-    if not tables:
+    # Within the lock: two processes may find the same file new.
+    if not _check_kind(connection, path):
         for statement in _TABLES.split(";"):
             connection.execute(statement)
         connection.execute("INSERT INTO log_identity VALUES (?)", (str(uuid4()),))
@@ -101,6 +96,20 @@ def _prepare(connection: sqlite3.Connection, path: Path, topics: Iterable[TopicS
     for topic in topics:
         _ensure_topic(connection, topic)
     connection.execute("COMMIT")
+
+
+def _check_kind(connection: sqlite3.Connection, path: Path) -> int:
+    """Return how many tables the file has; raise where they are not ours to use."""
+    application_id, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("application_id", "user_version")
+    )
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and application_id != _APPLICATION_ID:
+        raise sqlite3.DatabaseError("another application's database")
+    if version > VERSION:
+        raise StartError(f"{path} was written by a newer mesh ({version}): upgrade this one")
+    return tables
 
 
 def _ensure_topic(connection: sqlite3.Connection, topic: TopicSpec) -> None:

@@ -9,7 +9,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from meshkit.errors import LogUnavailable
@@ -54,9 +56,9 @@ Task = Append | Call
 
 class GroupCommitWriter:
     """Owns the write connection. `on_commit` is called in the event loop after each transaction
-    that appended records."""
+    that appended records, with their number."""
 
-    def __init__(self, connection: sqlite3.Connection, on_commit: Callable[[], None]) -> None:
+    def __init__(self, connection: sqlite3.Connection, on_commit: Callable[[int], None]) -> None:
         self._connection = connection
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
@@ -72,11 +74,12 @@ class GroupCommitWriter:
 
         Raises LogUnavailable at once where too much is waiting already.
         """
-        if self._waiting + len(rows) > QUEUE_MOST:
+        # A batch larger than the queue is taken when it is alone: else it could never be.
+        if self._waiting and self._waiting + len(rows) > QUEUE_MOST:
             raise _unavailable("too many events wait for the disk")
         future: asyncio.Future[int] = self._loop.create_future()
-        self._waiting += len(rows)
         self._submit(Append(rows, future))
+        self._waiting += len(rows)
         return future
 
     def call(self, action: Callable[[sqlite3.Connection], Any]) -> asyncio.Future[Any]:
@@ -107,66 +110,101 @@ class GroupCommitWriter:
             self._pending = []
 
     def _run(self) -> None:
+        backlog: deque[Task] = deque()
         open_ = True
-        while open_:
-            first = self._handovers.get()
-            if first is None:
-                break
-            tasks = first
-            size = sum(_size(task) for task in tasks)
-            while size < TRANSACTION_MOST and not self._handovers.empty():
-                more = self._handovers.get()
-                if more is None:
+        while open_ or backlog:
+            # Wait only where nothing is left to do; then take all there is.
+            while open_ and (not backlog or not self._handovers.empty()):
+                handed = self._handovers.get()
+                if handed is None:
                     open_ = False
-                    break
-                size += sum(_size(task) for task in more)
-                tasks = tasks + more
-            self._transact(tasks)
+                else:
+                    backlog.extend(handed)
+            if backlog:
+                self._transact(_next_batch(backlog))
         self._connection.close()
 
     def _transact(self, tasks: list[Task]) -> None:
-        """Run tasks in one transaction. If it fails, appends fail with it, each as unavailable."""
-        results: list[Any] = []
+        results = self._attempt(tasks)
+        # The loop may be gone at the end of the process; then nobody waits for the results.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._resolve, tasks, results)
+
+    def _attempt(self, tasks: list[Task]) -> list[Any]:
+        """Run tasks in one transaction. What the disk refuses fails them all as unavailable; a
+        task that is wrong in itself is found by running each alone, and only that one fails."""
         connection = self._connection
         try:
+            # Left over where the last roll-back failed with the disk.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
-            results = [self._perform(task) for task in tasks]
+            results = self._perform(tasks)
             connection.execute("COMMIT")
         except Exception as error:
             # A thread that must survive: whatever the disk says now, it may take the next batch.
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            refusal = _unavailable(f"the disk refused: {error}")
-            ours = isinstance(error, sqlite3.Error)
-            results = [refusal if ours or isinstance(t, Append) else error for t in tasks]
-        self._loop.call_soon_threadsafe(self._resolve, tasks, results)
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            if _is_of_the_disk(error):
+                return [_unavailable(f"the disk refused: {error}")] * len(tasks)
+            if len(tasks) == 1:
+                return [error]
+            return [result for task in tasks for result in self._attempt([task])]
+        return results
 
-    def _perform(self, task: Task) -> Any:
-        if isinstance(task, Call):
-            return task.action(self._connection)
-        self._connection.executemany(_INSERT, task.rows)
-        last: int = self._connection.execute("SELECT last_insert_rowid()").fetchone()[0]
-        # Within an exclusive transaction rowids of one table are given out without gaps.
-        return last - len(task.rows) + 1
+    def _perform(self, tasks: list[Task]) -> list[Any]:
+        connection = self._connection
+        rows = [row for task in tasks if isinstance(task, Append) for row in task.rows]
+        offset = 0
+        if rows:
+            connection.executemany(_INSERT, rows)
+            # Within an exclusive transaction rowids of one table are given out without gaps.
+            last: int = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
+            offset = last - len(rows) + 1
+        results: list[Any] = []
+        for task in tasks:
+            if isinstance(task, Append):
+                results.append(offset)
+                offset += len(task.rows)
+            else:
+                results.append(task.action(connection))
+        return results
 
     def _resolve(self, tasks: list[Task], results: list[Any]) -> None:
-        appended = False
+        appended = 0
         for task, result in zip(tasks, results, strict=True):
+            failed = isinstance(result, BaseException)
             if isinstance(task, Append):
                 self._waiting -= len(task.rows)
-                appended = True
+                appended += 0 if failed else len(task.rows)
             if task.future.done():
                 continue
-            if isinstance(result, BaseException):
+            if failed:
                 task.future.set_exception(result)
             else:
                 task.future.set_result(result)
         if appended:
-            self._on_commit()
+            self._on_commit(appended)
+
+
+def _next_batch(backlog: deque[Task]) -> list[Task]:
+    """Take the next transaction's tasks: whole ones, so that a batch stays all or none."""
+    tasks = [backlog.popleft()]
+    size = _size(tasks[0])
+    while backlog and size + _size(backlog[0]) <= TRANSACTION_MOST:
+        tasks.append(backlog.popleft())
+        size += _size(tasks[-1])
+    return tasks
 
 
 def _size(task: Task) -> int:
     return len(task.rows) if isinstance(task, Append) else 1
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    # The other kinds of sqlite3.Error (a value of the wrong type, one too big) are the caller's.
+    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 
 def _unavailable(detail: str) -> LogUnavailable:
