@@ -3,6 +3,12 @@ only what it is about."""
 
 from typing import Any
 
+from ai_gateway.embedding.features import FeatureExtractor
+from ai_gateway.embedding.hash import HashEmbedder
+from ai_gateway.embedding.lexical import LexicalEncoder
+from ai_gateway.embedding.text import user_text
+from ai_gateway.vector_store.port import Upsert, User
+from ai_gateway.vectors import Query
 from meshkit.tenancy.documents import parse_plan, parse_tenant
 from meshkit.tenancy.identity import TenantContext, TenantId
 from meshkit.tenancy.policy import (
@@ -18,6 +24,9 @@ from meshkit.tenancy.policy import (
 from meshkit.tenancy.spec import Tenant, TenantPlan
 
 GENEROUS = 1_000_000
+
+DENSE = HashEmbedder(FeatureExtractor())
+LEXICAL = LexicalEncoder(FeatureExtractor())
 
 
 def make_context(tenant_id: str = "tenant-a", uid: str | None = None) -> TenantContext:
@@ -101,3 +110,22 @@ def tenant_document(
 def plan_document(name: str = "gold", **spec: Any) -> dict[str, Any]:
     """The document of a TenantPlan, as a file holds it."""
     return tenant_document(name, **spec) | {"kind": "TenantPlan"}
+
+
+def make_upsert(
+    tenant: TenantContext,
+    user_id: str = "u-1",
+    name: str = "Alice Doe",
+    email: str = "alice@example.com",
+    revision: int = 1,
+    **attributes: Any,
+) -> Upsert:
+    """A change that stores a user, with the vectors that the indexer would give it."""
+    user = User(user_id, email, name, attributes)
+    text = user_text(name, email, attributes)
+    return Upsert(tenant, user, revision, DENSE.vectors([text])[0], LEXICAL.documents([text])[0])
+
+
+def make_query(text: str) -> Query:
+    """What a search for `text` looks for."""
+    return Query(DENSE.vectors([text])[0], LEXICAL.query(text))

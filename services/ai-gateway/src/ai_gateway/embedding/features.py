@@ -30,6 +30,8 @@ WORD_MOST = 64
 TEXT_MOST = 2048
 
 BASE = 0x9E3779B97F4A7C15
+# Not the base: seed * BASE would be the same as another second character.
+SEED_STEP = 0xD1342543DE82EF95
 _BASE_INVERSE = pow(BASE, -1, 1 << 64)
 _START, _END = "\x02", "\x03"
 
@@ -123,7 +125,7 @@ def _merged(
 
 def mixed(hashes: U64, seed: int) -> U64:
     """Return the hashes with all bits mixed (the finaliser of SplitMix64), another way per seed."""
-    h = hashes + np.uint64((seed * BASE) & 0xFFFFFFFFFFFFFFFF)
+    h = hashes + np.uint64((seed * SEED_STEP) & 0xFFFFFFFFFFFFFFFF)
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return h ^ (h >> np.uint64(31))

@@ -47,6 +47,10 @@ class HashEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimension)."""
+        return self.vectors(texts)
+
+    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the same without waiting: there is nothing to wait for."""
         return embed_features(self._extractor(texts), self._dimension)
 
 

@@ -1,0 +1,210 @@
+"""What every vector store promises, whatever it is made of. An adapter joins by one line."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ai_gateway.vector_store.edge import EdgeVectorStore
+from ai_gateway.vector_store.memory import MemoryVectorStore
+from ai_gateway.vector_store.port import Change, Delete, User, VectorStore
+from builders import DENSE, make_context, make_query, make_upsert
+from meshkit.tenancy.identity import TenantContext
+
+A, B = make_context("tenant-a"), make_context("tenant-b")
+
+
+@asynccontextmanager
+async def memory_store(_: Path) -> AsyncIterator[VectorStore]:
+    yield MemoryVectorStore()
+
+
+@asynccontextmanager
+async def edge_store(folder: Path) -> AsyncIterator[VectorStore]:
+    store = await EdgeVectorStore.open(
+        folder / "vectors", embedder_name=DENSE.name, dimension=DENSE.dimension, log_id="log-1"
+    )
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+Open = Callable[[Path], AbstractAsyncContextManager[VectorStore]]
+STORES: dict[str, Open] = {"memory": memory_store, "edge": edge_store}
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
+    async with STORES[request.param](tmp_path) as store:
+        yield store
+
+
+async def names(store: VectorStore, tenant: TenantContext, text: str) -> set[str]:
+    return {hit.user.user_id for hit in await store.search(tenant, make_query(text), 50)}
+
+
+async def test_applied_user_is_found_whole(store: VectorStore) -> None:
+    change = make_upsert(A, attributes_are="kept", n=[1, None, {"x": True}])
+    assert await store.apply([change]) == 1
+    (hit,) = await store.search(A, make_query("alice"), 10)
+    assert hit.user == change.user
+    assert hit.lexical == pytest.approx(1.0)
+    assert hit.dense is not None
+    assert 0 < hit.dense <= 1
+
+
+async def test_user_is_found_by_id(store: VectorStore) -> None:
+    change = make_upsert(A)
+    await store.apply([change])
+    assert await store.get(A, "u-1") == change.user
+    assert await store.get(A, "u-2") is None
+    assert await store.get(B, "u-1") is None
+
+
+async def test_search_never_returns_another_tenants_user(store: VectorStore) -> None:
+    await store.apply([make_upsert(A, f"a-{n}") for n in range(30)])
+    await store.apply([make_upsert(B, f"b-{n}") for n in range(30)])
+    assert await names(store, A, "Alice Doe") == {f"a-{n}" for n in range(30)}
+    assert await names(store, make_context("nobody"), "Alice Doe") == set()
+
+
+async def test_same_id_in_two_tenants_is_two_users(store: VectorStore) -> None:
+    await store.apply([make_upsert(A, "u-1", "Alice"), make_upsert(B, "u-1", "Bob")])
+    await store.apply([Delete(A, "u-1", 2)])
+    assert await store.get(A, "u-1") is None
+    found = await store.get(B, "u-1")
+    assert found is not None
+    assert found.name == "Bob"
+
+
+async def test_new_incarnation_of_a_tenant_starts_empty(store: VectorStore) -> None:
+    await store.apply([make_upsert(A)])
+    again = make_context("tenant-a", "another-uid")
+    assert await names(store, again, "alice") == set()
+    assert await store.get(again, "u-1") is None
+    assert await store.count(again) == 0
+
+
+async def test_same_event_twice_yields_one_user(store: VectorStore) -> None:
+    assert await store.apply([make_upsert(A)]) == 1
+    assert await store.apply([make_upsert(A)]) == 0
+    assert await store.count(A) == 1
+
+
+async def test_older_revision_never_overwrites_a_newer_one(store: VectorStore) -> None:
+    await store.apply([make_upsert(A, name="New", revision=7)])
+    assert await store.apply([make_upsert(A, name="Old", revision=6)]) == 0
+    found = await store.get(A, "u-1")
+    assert found is not None
+    assert found.name == "New"
+
+
+async def test_deleted_user_is_gone_and_stays_gone(store: VectorStore) -> None:
+    await store.apply([make_upsert(A, revision=1)])
+    assert await store.apply([Delete(A, "u-1", 5)]) == 1
+    assert await store.apply([make_upsert(A, revision=4)]) == 0
+    assert await names(store, A, "alice") == set()
+    assert await store.get(A, "u-1") is None
+    assert await store.count(A) == 0
+
+
+async def test_user_may_come_back_after_a_deletion(store: VectorStore) -> None:
+    await store.apply([Delete(A, "u-1", 5), make_upsert(A, revision=6)])
+    assert await store.count(A) == 1
+
+
+async def test_changes_of_one_user_in_one_batch_end_in_the_newest(store: VectorStore) -> None:
+    await store.apply([make_upsert(A, name=f"N{r}", revision=r) for r in (3, 9, 1, 5)])
+    found = await store.get(A, "u-1")
+    assert found is not None
+    assert found.name == "N9"
+
+
+async def test_large_batch_is_applied_whole(store: VectorStore) -> None:
+    changes = [make_upsert(A, f"u-{n}", f"Person {n}", revision=n) for n in range(300)]
+    assert await store.apply(changes) == 300
+    assert await store.count(A) == 300
+
+
+async def test_nothing_to_apply_is_nothing(store: VectorStore) -> None:
+    assert await store.apply([]) == 0
+
+
+async def test_removing_a_tenant_leaves_the_others(store: VectorStore) -> None:
+    await store.apply([make_upsert(A), make_upsert(B), Delete(A, "u-9", 3)])
+    await store.delete_tenant(A)
+    assert (await store.count(A), await store.count(B)) == (0, 1)
+    # Its markers are gone, too: nothing of the tenant is left to win over anything.
+    assert await store.apply([make_upsert(A, "u-9", revision=1)]) == 1
+
+
+async def test_no_more_than_the_limit_from_each_space(store: VectorStore) -> None:
+    await store.apply([make_upsert(A, f"u-{n}") for n in range(30)])
+    hits = await store.search(A, make_query("alice"), 5)
+    assert sum(hit.dense is not None for hit in hits) <= 5
+    assert sum(hit.lexical is not None for hit in hits) <= 5
+
+
+async def test_text_without_features_is_stored_and_finds_nothing(store: VectorStore) -> None:
+    await store.apply([make_upsert(A, name="…", email="…")])
+    assert await store.count(A) == 1
+    hits = await store.search(A, make_query("!!"), 5)
+    assert all(not hit.lexical and not hit.dense for hit in hits)
+
+
+HOSTILE = [
+    "' or 1=1 --",
+    "u-1\x00",
+    "../../etc",
+    "💥" * 30,
+    '{"tenantUid": "uid-of-tenant-b"}',
+    "a" * 128,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_hostile_text_is_only_text(store: VectorStore, text: str) -> None:
+    await store.apply([make_upsert(B)])
+    change = make_upsert(A, text, text, text, tenantUid=B.tenant_uid, deleted=True)
+    await store.apply([change])
+    assert await store.get(A, text) == change.user
+    assert await store.get(B, text) is None
+    assert text not in await names(store, B, text)
+    assert await store.count(B) == 1
+
+
+fresh_uid = count()
+histories = st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=8)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(history=histories, data=st.data())
+async def test_any_order_and_repetition_of_changes_converges(
+    store: VectorStore, history: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    tenant = make_context("tenant-c", f"uid-{next(fresh_uid)}")
+    changes: list[Change] = [
+        Delete(tenant, f"u-{user}", revision)
+        if deleted
+        else make_upsert(tenant, f"u-{user}", f"Revision {revision}", revision=revision)
+        for revision, (user, deleted) in enumerate(history)
+    ]
+    delivered = data.draw(st.permutations(changes + changes[: len(changes) // 2 + 1]))
+    split = data.draw(st.integers(0, len(delivered)))
+    await store.apply(delivered[:split])
+    await store.apply(delivered[split:])
+    expected: dict[str, User | None] = {}
+    for change in changes:
+        if isinstance(change, Delete):
+            expected[change.user_id] = None
+        else:
+            expected[change.user.user_id] = change.user
+    assert {user_id: await store.get(tenant, user_id) for user_id in expected} == expected
+    assert await store.count(tenant) == sum(user is not None for user in expected.values())
