@@ -33,7 +33,7 @@ demo: install ## Load 2,000 people into a running mesh and show what each tenant
 install: .venv/.installed ## Install everything the project needs into .venv
 
 .venv/.installed: $(UV) uv.lock pyproject.toml $(wildcard services/*/pyproject.toml)
-	@$(UV) sync --all-packages --frozen --quiet
+	@$(UV) sync --all-packages --frozen --compile-bytecode --quiet
 	@touch $@
 
 $(CACHE)/uv/bin/uv:

@@ -9,7 +9,6 @@ import time
 from typing import Annotated, Any
 
 import typer
-from faker import Faker
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -54,9 +53,7 @@ async def _demo(
     async with connected(users_url, gateway_url) as client:
         await client.health()
         shares = await _shares(client, tenants, people)
-        faker = Faker(["en_US", "de_DE", "es_ES"])
-        faker.seed_instance(seed)
-        population = {name: [_person(faker) for _ in range(shares[name])] for name in tenants}
+        population = _made_up(shares, seed)
         positions = await _load(client, population)
         await _show_search(client, tenants, population, positions)
         await _show_refusals(client, tenants)
@@ -77,12 +74,24 @@ async def _shares(client: MeshClient, tenants: list[str], people: int) -> dict[s
     return shares
 
 
-def _person(faker: Faker) -> dict[str, Any]:
-    first, last = faker.first_name(), faker.last_name()
+def _made_up(shares: dict[str, int], seed: int) -> dict[str, list[dict[str, Any]]]:
+    # Imported here: Faker takes longer to load than every other command takes to run.
+    from faker import Faker
+
+    faker = Faker(["en_US", "de_DE", "es_ES"])
+    faker.seed_instance(seed)
     return {
-        "name": f"{first} {last}",
-        "email": faker.unique.ascii_email(),
-        "attributes": {"city": faker.city(), "job": faker.job()},
+        tenant: [
+            {
+                # The same people under the same ids: a second demo changes nothing.
+                "userId": f"demo-{seed}-{number}",
+                "name": f"{faker.first_name()} {faker.last_name()}",
+                "email": faker.unique.ascii_email(),
+                "attributes": {"city": faker.city(), "job": faker.job()},
+            }
+            for number in range(share)
+        ]
+        for tenant, share in shares.items()
     }
 
 

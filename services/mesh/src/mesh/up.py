@@ -30,8 +30,10 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     # Ports are taken before anything is opened: the likeliest problem shows at once.
     users_port = bind(host, settings.user_service_port, "MESH_USER_SERVICE_PORT")
     gateway_port = bind(host, settings.ai_gateway_port, "MESH_AI_GATEWAY_PORT")
-    users_admin = bind(host, USERS_ADMIN_PORT, "MESH_HOST")
-    gateway_admin = bind(host, GATEWAY_ADMIN_PORT, "MESH_HOST")
+    # Two services in one process have two admin ports, as far apart as they are by default.
+    first = settings.admin_port or USERS_ADMIN_PORT
+    users_admin = bind(host, first, "MESH_ADMIN_PORT")
+    gateway_admin = bind(host, first + GATEWAY_ADMIN_PORT - USERS_ADMIN_PORT, "MESH_ADMIN_PORT")
     data = EmbeddedData(settings.data_dir)
     limiter = RateLimiter()
     async with contextlib.AsyncExitStack() as stack:

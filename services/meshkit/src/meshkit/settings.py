@@ -32,7 +32,9 @@ class MeshSettings(BaseSettings):
     user_service_port: Port = Field(8081, description="Public port of user-service.")
     ai_gateway_port: Port = Field(8090, description="Public port of ai-gateway.")
     admin_port: Port | None = Field(
-        None, description="Admin port of a service run alone; 9081 and 9091 where unset."
+        None,
+        description="Admin port of a service; 9081 for user-service and 9091 for ai-gateway where"
+        " unset. `mesh up` has both: this one, and the one ten above it.",
     )
     auth_mode: Literal["header"] = Field(
         "header",
