@@ -1,0 +1,89 @@
+"""Both services over adapters in memory, for tests that speak HTTP without a socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from ai_gateway.app import create_app as create_gateway
+from ai_gateway.embedding.features import FeatureExtractor
+from ai_gateway.embedding.hash import HashEmbedder
+from ai_gateway.embedding.lexical import LexicalEncoder
+from ai_gateway.embedding.vectorizer import Vectorizer
+from ai_gateway.indexer import Indexer
+from ai_gateway.progress import IndexProgress
+from ai_gateway.search import UserSearch
+from ai_gateway.vector_store.memory import MemoryVectorStore
+from builders import make_policy
+from meshkit.events.memory_log import MemoryEventLog
+from meshkit.events.position import PositionSealer
+from meshkit.limits.gcra import RateLimiter
+from meshkit.tenancy.identity import TenantContext, TenantId
+from meshkit.tenancy.policy import TenantPolicy
+from meshkit.tenancy.static import StaticTenantSource
+from user_service.app import create_app as create_users
+
+
+@dataclass
+class Mesh:
+    """The services' clients and the adapters under them."""
+
+    users: httpx.AsyncClient
+    gateway: httpx.AsyncClient
+    log: MemoryEventLog
+    store: MemoryVectorStore
+    tenants: StaticTenantSource
+
+    async def create(self, tenant: str, **user: Any) -> dict[str, Any]:
+        """Create a user and return the answer's body; it has to be accepted."""
+        body = {"name": "Alice Doe", "email": "alice@example.com"} | user
+        headers = {"X-Tenant-Id": tenant}
+        answer = await self.users.post("/users/create", headers=headers, json=body)
+        assert answer.status_code == 202, answer.text
+        accepted: dict[str, Any] = answer.json()
+        return accepted
+
+    async def search(self, tenant: str, query: str, **more: str) -> dict[str, Any]:
+        """Search and return the answer's body."""
+        parameters = {"tenant_id": tenant, "query": query} | more
+        found: dict[str, Any] = (
+            await self.gateway.get("/ai/users/search", params=parameters)
+        ).json()
+        return found
+
+
+@asynccontextmanager
+async def running_mesh(
+    *policies: TenantPolicy, log: MemoryEventLog | None = None, store: Any = None
+) -> AsyncIterator[Mesh]:
+    """Both services and the indexer, for as long as the block lasts."""
+    log = log or MemoryEventLog()
+    store = store or MemoryVectorStore()
+    tenants = StaticTenantSource(*(policies or (make_policy("tenant-a"), make_policy("tenant-b"))))
+    extractor = FeatureExtractor()
+    vectorizer = Vectorizer(HashEmbedder(extractor), LexicalEncoder(extractor))
+    progress = IndexProgress()
+    sealer = PositionSealer(bytes(range(32)))
+    search = UserSearch(store, vectorizer, progress, after_timeout=2.0)
+    limiter = RateLimiter()
+
+    def resolve_tenant(tenant_id: TenantId) -> TenantContext | None:
+        policy = tenants.get(tenant_id)
+        return policy.context if policy else None
+
+    users = create_users(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
+    gateway = create_gateway(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
+    indexer = asyncio.create_task(Indexer(log, store, vectorizer, progress, resolve_tenant).run())
+    async with (
+        httpx.AsyncClient(transport=httpx.ASGITransport(users), base_url="http://users") as u,
+        httpx.AsyncClient(transport=httpx.ASGITransport(gateway), base_url="http://gateway") as g,
+    ):
+        try:
+            yield Mesh(u, g, log, store, tenants)
+        finally:
+            indexer.cancel()
+            with suppress(asyncio.CancelledError):
+                await indexer

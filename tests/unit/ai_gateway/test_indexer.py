@@ -1,0 +1,175 @@
+"""From the log to the store: nothing lost, nothing twice, one bad event costs only itself."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from ai_gateway.embedding.features import FeatureExtractor
+from ai_gateway.embedding.hash import HashEmbedder
+from ai_gateway.embedding.lexical import LexicalEncoder
+from ai_gateway.embedding.vectorizer import Vectorizer
+from ai_gateway.indexer import GROUP, Indexer
+from ai_gateway.progress import IndexProgress
+from ai_gateway.vector_store.memory import MemoryVectorStore
+from ai_gateway.vector_store.port import Change, StoreUnavailable, Upsert
+from builders import make_context
+from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
+from meshkit.events.log import USER_EVENTS, USER_EVENTS_DLQ, NewRecord
+from meshkit.events.memory_log import MemoryEventLog
+
+A = make_context("tenant-a")
+
+
+def make_record(user_id: str, name: str = "Alice") -> NewRecord:
+    data = UserData("tenant-a", user_id, f"{user_id}@example.com", name)
+    return to_record(UserEvent("e", EventType.CREATED, A, user_id, "", data))
+
+
+class Harness:
+    """An indexer over adapters in memory, whose clock never makes a commit due by itself."""
+
+    def __init__(self, store: MemoryVectorStore | None = None) -> None:
+        self.log = MemoryEventLog()
+        self.store = store or MemoryVectorStore()
+        self.progress = IndexProgress()
+        self.now = 0.0
+        extractor = FeatureExtractor()
+        self.vectorizer = Vectorizer(HashEmbedder(extractor), LexicalEncoder(extractor))
+
+    def indexer(self) -> Indexer:
+        return Indexer(
+            self.log,
+            self.store,
+            self.vectorizer,
+            self.progress,
+            lambda tenant_id: A if tenant_id == "tenant-a" else None,
+            clock=lambda: self.now,
+        )
+
+    async def run_until(self, condition: Callable[[], Any]) -> None:
+        task = asyncio.create_task(self.indexer().run())
+        async with asyncio.timeout(10):
+            while not condition():
+                assert not task.done() or task.result()
+                await asyncio.sleep(0.001)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    def stored(self) -> dict[str, str]:
+        return {u.user.user_id: u.user.name for u in self.store._users(A)}
+
+    def dead_letters(self) -> list[Any]:
+        return self.log.partitions(USER_EVENTS_DLQ)[0]
+
+
+async def test_stop_commits_what_was_indexed() -> None:
+    mesh = Harness()
+    await mesh.log.publish_many(USER_EVENTS, [make_record(f"u{n}") for n in range(20)])
+    await mesh.run_until(lambda: len(mesh.stored()) == 20)
+    assert (await mesh.log.lag(USER_EVENTS, f"{GROUP}.memory")).records == 0
+
+
+async def test_restart_without_commit_reads_again_and_changes_nothing() -> None:
+    mesh = Harness()
+    await mesh.log.publish_many(USER_EVENTS, [make_record(f"u{n}") for n in range(20)])
+    await mesh.run_until(lambda: len(mesh.stored()) == 20)
+    mesh.log._committed.clear()
+    before = mesh.stored()
+    await mesh.log.publish(USER_EVENTS, make_record("last"))
+    await mesh.run_until(lambda: "last" in mesh.stored())
+    assert mesh.stored() == before | {"last": "Alice"}
+
+
+async def test_bad_event_goes_to_the_dead_letters_with_all_it_had() -> None:
+    mesh = Harness()
+    bad = NewRecord(b"some-key", b"\xff not json", (("ce_specversion", b"1.0"), ("x", b"y")))
+    await mesh.log.publish(USER_EVENTS, make_record("u1"))
+    place = await mesh.log.publish(USER_EVENTS, bad)
+    await mesh.log.publish(USER_EVENTS, make_record("u2"))
+    await mesh.run_until(lambda: len(mesh.stored()) == 2 and mesh.dead_letters())
+    (dead,) = mesh.dead_letters()
+    headers = dict(dead.headers)
+    assert (dead.key, dead.value, headers["x"]) == (bad.key, bad.value, b"y")
+    assert b"event type" in headers["mesh_dlq_reason"]
+    source = f"{USER_EVENTS}/{place.partition}/{place.offset}"
+    assert headers["mesh_dlq_source"].decode() == source
+    assert headers["mesh_dlq_attempts"] == b"1"
+
+
+class FlakyStore(MemoryVectorStore):
+    """A store that is away for the first calls."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    async def apply(self, changes: Sequence[Change]) -> int:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("away")
+        return await super().apply(changes)
+
+
+async def test_store_that_is_away_is_waited_for_and_nothing_is_dead_lettered() -> None:
+    mesh = Harness(FlakyStore(3))
+    await mesh.log.publish_many(USER_EVENTS, [make_record(f"u{n}") for n in range(5)])
+    await mesh.run_until(lambda: len(mesh.stored()) == 5)
+    assert mesh.dead_letters() == []
+
+
+class PickyStore(MemoryVectorStore):
+    """A store that cannot take one user, whatever else is in the batch."""
+
+    async def apply(self, changes: Sequence[Change]) -> int:
+        if any(isinstance(c, Upsert) and c.user.user_id == "poison" for c in changes):
+            raise ValueError("this one breaks me")
+        return await super().apply(changes)
+
+
+async def test_poison_in_a_batch_costs_only_itself() -> None:
+    mesh = Harness(PickyStore())
+    names = [f"u{n}" for n in range(200)]
+    names.insert(117, "poison")
+    await mesh.log.publish_many(USER_EVENTS, [make_record(name) for name in names])
+    await mesh.run_until(lambda: len(mesh.stored()) == 200 and mesh.dead_letters())
+    (dead,) = mesh.dead_letters()
+    assert dead.key.endswith(b"/poison")
+
+
+class ReplacedStore(MemoryVectorStore):
+    """A store whose collection can be lost and made anew."""
+
+    name = "first"
+
+    @property
+    def collection_id(self) -> str:
+        return self.name
+
+
+async def test_new_collection_is_filled_from_the_start_of_the_log() -> None:
+    store = ReplacedStore()
+    mesh = Harness(store)
+    await mesh.log.publish_many(USER_EVENTS, [make_record(f"u{n}") for n in range(20)])
+    await mesh.run_until(lambda: len(mesh.stored()) == 20)
+    store._points.clear()
+    store.name = "second"
+    await mesh.run_until(lambda: len(mesh.stored()) == 20)
+
+
+async def test_collection_replaced_while_running_ends_the_run() -> None:
+    store = ReplacedStore()
+    mesh = Harness(store)
+    await mesh.log.publish(USER_EVENTS, make_record("u1"))
+    task = asyncio.create_task(mesh.indexer().run())
+    async with asyncio.timeout(5):
+        while not mesh.stored():
+            await asyncio.sleep(0.001)
+        store.name = "second"
+        await task
+    with pytest.raises(KeyError):
+        # Nothing of the old collection's progress may be committed for the new one.
+        mesh.log._committed[USER_EVENTS, f"{GROUP}.second"]
