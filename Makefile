@@ -104,7 +104,7 @@ test-integration: install ## Only the tests with real processes
 
 .PHONY: bench
 bench: install ## Measure everything in TARGETS and render docs/benchmarks.md
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 ##@ Documents
 

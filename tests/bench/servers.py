@@ -1,0 +1,126 @@
+"""The servers that are compared, each run by itself: `python -m bench.servers KIND PORT DIR`.
+
+`ours` is the product's application on the SQLite log; `ours-without-produce` the same with a log
+that keeps nothing, to see what producing costs; `fastapi` is the stock way to write the same
+handler: pydantic models, a header dependency, an awaited produce into the same log.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import uvicorn
+import uvloop
+
+from meshkit.clock import utc_now
+from meshkit.events.envelope import EventType, UserData, UserEvent, timestamp, to_record
+from meshkit.events.log import USER_EVENTS, EventLog, NewRecord, Position
+from meshkit.events.memory_log import MemoryEventLog
+from meshkit.events.position import PositionSealer
+from meshkit.events.sqlite_log import SqliteEventLog
+from meshkit.limits.gcra import RateLimiter
+from meshkit.limits.headers import limit_headers
+from meshkit.tenancy.policy import TenantPolicy
+from meshkit.tenancy.static import StaticTenantSource
+from builders import make_limit, make_policy
+from user_service.app import create_app
+
+SEALER = PositionSealer(bytes(range(32)))
+
+
+class ForgetfulLog(MemoryEventLog):
+    """Acknowledges at once and keeps nothing."""
+
+    async def publish(self, topic: str, record: NewRecord) -> Position:
+        return Position(0, 1)
+
+    async def publish_many(self, topic: str, records: Sequence[NewRecord]) -> Sequence[Position]:
+        return [Position(0, 1)] * len(records)
+
+
+def policies() -> StaticTenantSource:
+    """A tenant whose limit is checked and never reached."""
+    return StaticTenantSource(make_policy("tenant-a", make_limit(requests=10**9)))
+
+
+def ours(log: EventLog) -> Any:
+    """The product."""
+    return create_app(log=log, tenants=policies(), sealer=SEALER, limiter=RateLimiter())
+
+
+def fastapi(log: EventLog) -> Any:
+    """The stock handler."""
+    from fastapi import Depends, FastAPI, Header, HTTPException, Response
+    from pydantic import BaseModel, ConfigDict, EmailStr, Field
+
+    tenants, limiter = policies(), RateLimiter()
+    app = FastAPI()
+
+    class CreateUser(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        name: str = Field(min_length=1, max_length=200)
+        email: EmailStr
+        userId: str | None = None  # noqa: N815
+        attributes: dict[str, Any] = {}
+
+    class UserAccepted(BaseModel):
+        userId: str  # noqa: N815
+        tenantId: str  # noqa: N815
+        eventId: str  # noqa: N815
+        status: str
+        position: str
+
+    def current_tenant(x_tenant_id: Annotated[str, Header()]) -> TenantPolicy:
+        policy = tenants.get(x_tenant_id)
+        if policy is None:
+            raise HTTPException(403, "unknown tenant")
+        return policy
+
+    @app.post("/users/create", status_code=202)
+    async def create(
+        user: CreateUser,
+        response: Response,
+        tenant: Annotated[TenantPolicy, Depends(current_tenant)],
+    ) -> UserAccepted:
+        decision = limiter.take(tenant.context, tenant.rate_limit("users.write"))
+        if not decision.admitted:
+            raise HTTPException(429, "too many requests")
+        for name, value in limit_headers(decision):
+            response.headers[name.decode()] = value.decode()
+        user_id = user.userId or str(uuid4())
+        data = UserData(tenant.tenant_id, user_id, user.email, user.name, user.attributes)
+        event = UserEvent(
+            str(uuid4()), EventType.CREATED, tenant.context, user_id, timestamp(utc_now()), data
+        )
+        position = await log.publish(USER_EVENTS, to_record(event))
+        return UserAccepted(
+            userId=user_id,
+            tenantId=tenant.tenant_id,
+            eventId=event.event_id,
+            status="accepted",
+            position=SEALER.seal(tenant.context, position),
+        )
+
+    # FastAPI resolves annotations by module globals; these models are local to the function.
+    globals().update(CreateUser=CreateUser, UserAccepted=UserAccepted)
+    return app
+
+
+async def serve(kind: str, port: int, folder: Path) -> None:
+    """Serve one of the kinds until killed."""
+    log: EventLog
+    if kind == "ours-without-produce":
+        log = ForgetfulLog()
+    else:
+        log = await SqliteEventLog.open(folder / "events.db")
+    app = fastapi(log) if kind == "fastapi" else ours(log)
+    config = uvicorn.Config(
+        app, port=port, log_level="warning", access_log=False, lifespan="off", loop="none"
+    )
+    await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
