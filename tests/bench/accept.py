@@ -54,7 +54,8 @@ class Server:
         python = [sys.executable, "-m", "bench.servers", kind, str(self.port)]
         go = [str(GO_PROGRAM), str(self.port)]
         command = [*go, str(self.folder / "go.db")] if kind == "go" else [*python, str(self.folder)]
-        environment = {"GOMAXPROCS": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[1])}
+        tests = str(Path(__file__).parents[1])
+        environment = {"GOMAXPROCS": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": tests}
         self.process = subprocess.Popen(command, env=environment)
         pin(self.process.pid, 0)
         self.cpu: list[float] = []

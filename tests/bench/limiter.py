@@ -3,9 +3,9 @@
 import sys
 import time
 
-from meshkit.limits.gcra import RateLimiter
 from bench.harness import Figure, Result, report
 from builders import make_context, make_limit
+from meshkit.limits.gcra import RateLimiter
 
 TENANTS = 1000
 

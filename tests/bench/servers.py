@@ -14,6 +14,7 @@ from uuid import uuid4
 import uvicorn
 import uvloop
 
+from builders import make_limit, make_policy
 from meshkit.clock import utc_now
 from meshkit.events.envelope import EventType, UserData, UserEvent, timestamp, to_record
 from meshkit.events.log import USER_EVENTS, EventLog, NewRecord, Position
@@ -22,9 +23,9 @@ from meshkit.events.position import PositionSealer
 from meshkit.events.sqlite_log import SqliteEventLog
 from meshkit.limits.gcra import RateLimiter
 from meshkit.limits.headers import limit_headers
+from meshkit.runtime import tune_garbage_collection
 from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.static import StaticTenantSource
-from builders import make_limit, make_policy
 from user_service.app import create_app
 
 SEALER = PositionSealer(bytes(range(32)))
@@ -62,13 +63,13 @@ def fastapi(log: EventLog) -> Any:
         model_config = ConfigDict(extra="forbid")
         name: str = Field(min_length=1, max_length=200)
         email: EmailStr
-        userId: str | None = None  # noqa: N815
+        userId: str | None = None
         attributes: dict[str, Any] = {}
 
     class UserAccepted(BaseModel):
-        userId: str  # noqa: N815
-        tenantId: str  # noqa: N815
-        eventId: str  # noqa: N815
+        userId: str
+        tenantId: str
+        eventId: str
         status: str
         position: str
 
@@ -115,7 +116,11 @@ async def serve(kind: str, port: int, folder: Path) -> None:
         log = ForgetfulLog()
     else:
         log = await SqliteEventLog.open(folder / "events.db")
-    app = fastapi(log) if kind == "fastapi" else ours(log)
+    if kind == "fastapi":
+        app = fastapi(log)
+    else:
+        app = ours(log)
+        tune_garbage_collection()
     config = uvicorn.Config(
         app, port=port, log_level="warning", access_log=False, lifespan="off", loop="none"
     )

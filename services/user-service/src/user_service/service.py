@@ -6,7 +6,7 @@ by its Idempotency-Key, or is new: the same key is the same user, however often 
 """
 
 from collections.abc import Sequence
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -14,6 +14,7 @@ from meshkit.clock import WallClock, utc_now
 from meshkit.events.envelope import EventType, UserData, UserEvent, timestamp, to_record
 from meshkit.events.log import USER_EVENTS, EventLog
 from meshkit.events.position import PositionSealer
+from meshkit.ids import random_id
 from meshkit.tenancy.identity import TenantContext
 from user_service.schemas import ItemAccepted, UserAccepted, UserInput
 
@@ -88,7 +89,7 @@ class UserService:
     def _user_id(self, tenant: TenantContext, user: UserInput, key: str | None) -> str:
         if user.user_id is not msgspec.UNSET:
             return user.user_id
-        return idempotent_user_id(tenant, key) if key else str(uuid4())
+        return idempotent_user_id(tenant, key) if key else random_id()
 
     def _event(
         self,
@@ -102,7 +103,7 @@ class UserService:
         if user is not None:
             data = UserData(tenant.tenant_id, user_id, user.email, user.name, user.attributes)
         return UserEvent(
-            event_id=str(uuid4()),
+            event_id=random_id(),
             type=kind,
             tenant=tenant,
             user_id=user_id,

@@ -5,7 +5,6 @@ A deletion has no value: in binary mode that is a tombstone, which compaction un
 `meshkit.events.reading` reads these and two further forms.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -40,8 +39,7 @@ class UserData(msgspec.Struct, frozen=True, rename="camel"):
     attributes: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class UserEvent:
+class UserEvent(msgspec.Struct, frozen=True):
     """Something that happened to one user of one tenant. `data` is None for a deletion."""
 
     event_id: str

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 USER_EVENTS = "user.events"
 USER_EVENTS_DLQ = "user.events.dlq"
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(msgspec.Struct, frozen=True, gc=False):
     """A record to publish. `value` None is a tombstone: compaction ends the key with it."""
 
     key: bytes
@@ -27,16 +28,14 @@ class NewRecord:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True, gc=False):
     """A record's place in a topic."""
 
     partition: int
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A record as read back. `timestamp_ms` is the Unix time at which the log took it."""
 
     topic: str

@@ -9,7 +9,6 @@ The clock is monotonic and passed in. A changed limit takes effect with the next
 used under the old one stays used, measured in time.
 """
 
-import math
 from dataclasses import dataclass
 
 from meshkit.clock import Clock, monotonic
@@ -56,29 +55,35 @@ class RateLimiter:
     ) -> Decision:
         """Take `cost` tokens from the tenant's bucket for `limit`, or as many as there are where
         `partial`. A cost over the burst can never pass whole: `retry_after` is None then."""
+        requests, burst = limit.requests, limit.burst
         if limit.unlimited:
-            return Decision(limit, cost, limit.burst, 0.0, 0.0)
-        if limit.requests == 0 or limit.burst == 0:
+            return Decision(limit, cost, burst, 0.0, 0.0)
+        if requests == 0 or burst == 0:
             return Decision(limit, 0, 0, 0.0, None)
         now = self._clock()
         key = (tenant.tenant_uid, limit.name)
-        interval = limit.window_seconds / limit.requests
-        tat = self._tat.get(key, now)
-        debt = tat - now if tat > now else 0.0
-        available = math.floor(limit.burst - debt / interval + _EPSILON)
-        admitted = cost if cost <= available else (max(available, 0) if partial else 0)
+        interval = limit.window_seconds / requests
+        debt = self._tat.get(key, now) - now
+        if debt < 0.0:
+            debt = 0.0
+        available = int(burst - debt / interval + _EPSILON)
+        if available < 0:
+            # The limit was lowered while more than it allows had been used.
+            available = 0
+        admitted = cost if cost <= available else available if partial else 0
         if admitted:
             debt += admitted * interval
             self._tat[key] = now + debt
-            available -= admitted
+            self._until_sweep -= 1
+            if self._until_sweep <= 0:
+                self._sweep(now)
         retry_after: float | None = 0.0
         if admitted < cost:
             # What is still to pass: all of it, or at least the next one where parts may.
             wanted = 1 if partial else cost
-            over = debt - (limit.burst - wanted) * interval
-            retry_after = max(over, 0.0) if wanted <= limit.burst else None
-        self._sweep_sometimes(now)
-        return Decision(limit, admitted, max(available, 0), debt, retry_after)
+            over = debt - (burst - wanted) * interval
+            retry_after = max(over, 0.0) if wanted <= burst else None
+        return Decision(limit, admitted, available - admitted, debt, retry_after)
 
     def peek(self, tenant: TenantContext, limit: ResolvedRateLimit) -> Decision:
         """Return what `take` would find, and take nothing."""
@@ -88,10 +93,8 @@ class RateLimiter:
         """Return how many buckets are in memory."""
         return len(self._tat)
 
-    def _sweep_sometimes(self, now: float) -> None:
-        self._until_sweep -= 1
-        if self._until_sweep > 0:
-            return
+    def _sweep(self, now: float) -> None:
+        """Drop the buckets at rest."""
         self._tat = {key: tat for key, tat in self._tat.items() if tat > now}
         # Spreads the cost of the sweep: a constant per request, however many tenants call.
         self._until_sweep = max(_SWEEP_EVERY, 4 * len(self._tat))
