@@ -8,10 +8,12 @@ import math
 
 from ai_gateway.embedding.features import (
     BASE,
-    LETTERS_WEIGHT,
-    NGRAM_WEIGHTS,
+    HASH_BITS,
+    KIND_WEIGHTS,
+    LETTERS,
+    NGRAMS,
     SEED_STEP,
-    WORD_WEIGHT,
+    WORD,
     words,
 )
 
@@ -26,34 +28,35 @@ def mixed(value: int, seed: int) -> int:
     return h ^ (h >> 31)
 
 
-def hashed(text: str, seed: int) -> int:
-    """The polynomial hash of a text, mixed."""
+def hashed(text: str) -> int:
+    """The polynomial hash of a text."""
     value = 0
     for character in reversed(text):
         value = (value * BASE + ord(character)) & _MASK
-    return mixed(value, seed)
+    return value
 
 
 def letters(text: str) -> int:
     """The hash of a text's letters, whatever their order."""
-    return mixed(sum(mixed(ord(character), 1) for character in text) & _MASK, 1)
+    return sum(mixed(ord(character), LETTERS) for character in text) & _MASK
 
 
 def features(text: str) -> dict[int, tuple[float, float]]:
     """The features of a text: base weight and weight by hash."""
     found: dict[int, tuple[float, int]] = {}
 
-    def note(key: int, weight: float) -> None:
-        base, times = found.get(key, (weight, 0))
+    def note(value: int, kind: int) -> None:
+        key = mixed(value, kind) >> (64 - HASH_BITS)
+        base, times = found.get(key, (KIND_WEIGHTS[kind], 0))
         found[key] = (base, times + 1)
 
     for word in words(text):
         marked = f"\x02{word}\x03"
-        note(hashed(marked, 0), WORD_WEIGHT)
-        note(letters(marked), LETTERS_WEIGHT)
-        for n, weight in NGRAM_WEIGHTS.items():
+        note(hashed(marked), WORD)
+        note(letters(marked), LETTERS)
+        for kind, n in NGRAMS.items():
             for start in range(len(marked) - n + 1):
-                note(hashed(marked[start : start + n], n), weight)
+                note(hashed(marked[start : start + n]), kind)
     return {key: (base, base * math.sqrt(times)) for key, (base, times) in found.items()}
 
 
@@ -61,6 +64,6 @@ def embed(text: str, dimension: int) -> list[float]:
     """The dense vector of a text."""
     vector = [0.0] * dimension
     for key, (_, weight) in sorted(features(text).items()):
-        vector[key % dimension] += -weight if key >> 63 else weight
+        vector[key % dimension] += -weight if key >> (HASH_BITS - 1) else weight
     norm = math.sqrt(sum(value * value for value in vector)) or 1.0
     return [value / norm for value in vector]

@@ -31,7 +31,9 @@ log = structlog.get_logger()
 
 GROUP = "ai-gateway-indexer"
 BATCH_MOST = 256
-COMMIT_EVERY_SECONDS = 1.0
+# Making the store durable holds it up for tens of milliseconds: so it is done in a quiet moment,
+# and under steady traffic only this often. What is not committed is read again after a crash.
+COMMIT_EVERY_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 _BACKOFF_LEAST, _BACKOFF_MOST = 0.05, 5.0
 
@@ -87,7 +89,7 @@ class Indexer:
             return
         if records:
             await self._index(records)
-        if self._clock() >= self._commit_due:
+        if not records or self._clock() >= self._commit_due:
             await self._commit(consumer, collection_id)
 
     async def _index(self, records: Sequence[Record]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_gateway.embedding.features import FeatureExtractor, Features
+from ai_gateway.embedding.features import HASH_BITS, FeatureExtractor, Features
 
 DIMENSION = 256
 _VERSION = 1
@@ -58,7 +58,7 @@ def embed_features(features: Features, dimension: int) -> NDArray[np.float32]:
     """Return a unit vector for each text (zeros for one without features)."""
     place = (features.hash % np.uint64(dimension)).astype(np.int64)
     # The lowest bits chose the place; the highest one is independent of them.
-    sign = np.where(features.hash >> np.uint64(63), -1.0, 1.0)
+    sign = np.where(features.hash >> np.uint64(HASH_BITS - 1), -1.0, 1.0)
     flat = np.bincount(
         features.text * dimension + place,
         weights=sign * features.weight,

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_gateway.embedding.features import FeatureExtractor, Features
+from ai_gateway.embedding.features import HASH_BITS, FeatureExtractor, Features
 from ai_gateway.vectors import SparseVector
 
 
@@ -35,8 +35,8 @@ class LexicalEncoder:
 
 
 def _vectors(features: Features, values: NDArray[np.float64]) -> list[SparseVector]:
-    # The upper half of the hash; the rare two features of a text that share it count once.
-    index = (features.hash >> np.uint64(32)).astype(np.uint32)
+    # The upper bits of the hash; the rare two features of a text that share them count once.
+    index = (features.hash >> np.uint64(HASH_BITS - 32)).astype(np.uint32)
     new = np.ones(len(index), np.bool_)
     new[1:] = (index[1:] != index[:-1]) | (features.text[1:] != features.text[:-1])
     index, weights, text = index[new], values[new].astype(np.float32), features.text[new]

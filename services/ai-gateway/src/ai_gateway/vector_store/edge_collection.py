@@ -7,12 +7,12 @@ sweeping, with no graph of its own because payload_m would build one for every i
 No modifier on the sparse vector: inverse document frequencies would be counted over all tenants.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-import numpy as np
 import qdrant_edge as engine
 
 from ai_gateway.vector_store.port import DENSE, LEXICAL
@@ -75,7 +75,7 @@ class EdgeCollection:
         mine = _tenant_filter(tenant_uid)
         lexical = _sparse(indices, values)
         requests = [
-            _nearest(np.frombuffer(dense, np.float32).tolist(), DENSE, mine, limit),
+            _nearest(_floats(dense), DENSE, mine, limit),
             _nearest(lexical, LEXICAL, mine, limit),
         ]
         by_dense, by_lexical = self._shard.query_batch(engine.QueryBatchRequest(requests))
@@ -170,17 +170,20 @@ def _point(point: UUID, change: Message, now_ms: int) -> engine.Point:
     if isinstance(change, DeleteMessage):
         return engine.Point(point, {}, payload | {"deleted": True, "deletedAt": now_ms})
     payload |= {"email": change.email, "name": change.name, "attributes": change.attributes}
-    vectors = {
-        DENSE: np.frombuffer(change.dense, np.float32).tolist(),
+    vectors: dict[str, Any] = {
+        DENSE: _floats(change.dense),
         LEXICAL: _sparse(change.indices, change.values),
     }
     return engine.Point(point, vectors, payload)
 
 
+def _floats(raw: bytes) -> list[float]:
+    # Any sequence will do for the engine; from this one it takes the numbers twice as fast.
+    return cast(list[float], array("f", raw))
+
+
 def _sparse(indices: bytes, values: bytes) -> engine.SparseVector:
-    return engine.SparseVector(
-        np.frombuffer(indices, np.uint32).tolist(), np.frombuffer(values, np.float32).tolist()
-    )
+    return engine.SparseVector(cast(list[int], array("I", indices)), _floats(values))
 
 
 def _found(payload: Any, dense: float | None, lexical: float | None) -> Found:
