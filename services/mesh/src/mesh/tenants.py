@@ -12,6 +12,7 @@ from rich.table import Table
 
 from meshkit.errors import StartError
 from meshkit.settings import load_settings
+from meshkit.telemetry.logs import configure_logging
 from meshkit.tenancy.directory import DirectoryTenantSource
 from meshkit.tenancy.policy import ResolvedQuota, ResolvedRateLimit, TenantPolicy
 
@@ -113,7 +114,9 @@ def check_tenants(tenants: Folder = None, output: As = Output.TABLE) -> None:
 
 def _load(folder: str | None) -> DirectoryTenantSource:
     try:
-        source = DirectoryTenantSource(Path(folder or load_settings().tenants), quiet=True)
+        # What is wrong is shown as a table; the log would only say it twice.
+        configure_logging("console", "critical")
+        source = DirectoryTenantSource(Path(folder or load_settings().tenants))
         source.load()
     except StartError as error:
         _fail(str(error))
