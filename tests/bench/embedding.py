@@ -50,7 +50,9 @@ def main(*, quick: bool = False) -> None:
             middle = time.process_time()
             expected = [naive.embed(text, embedder.dimension) for text in texts]
             ended = time.process_time()
-            np.testing.assert_allclose(vectors, np.float32(expected), rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(
+                vectors, np.array(expected, np.float32), rtol=1e-6, atol=1e-7
+            )
             if number:
                 ours.append((middle - started) / len(texts) * 1e6)
                 plain.append((ended - middle) / len(texts) * 1e6)

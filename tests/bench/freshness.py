@@ -15,12 +15,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import uvloop
-from builders import DENSE, make_context, make_query, make_upsert
-from mesh_process import MeshProcess, unlimited
 
 from ai_gateway.vector_store.edge import EdgeVectorStore
 from bench.harness import Figure, Result, console, percentile, report
 from bench.load import Connection, connect, get, post
+from builders import DENSE, make_context, make_query, make_upsert
+from mesh_process import MeshProcess, unlimited
 
 LOAD = "tenant-a"
 PROBE = "tenant-b"

@@ -155,6 +155,22 @@ async def test_record_that_is_wrong_in_itself_fails_alone(log: SqliteEventLog) -
     assert [r.value for r in await everything(log)] == [b"1", b"2"]
 
 
+async def test_step_of_compaction_that_fails_takes_no_publisher_with_it(
+    log: SqliteEventLog,
+) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    results = await asyncio.gather(
+        log.publish(TOPIC, NewRecord(b"k", b"1")),
+        log._writer.call(fail),
+        log.publish(TOPIC, NewRecord(b"k", b"2")),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], LogUnavailable)
+    assert [r.value for r in await everything(log)] == [b"1", b"2"]
+
+
 async def test_commit_that_failed_skips_nothing_later(
     log: SqliteEventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

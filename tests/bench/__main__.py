@@ -1,0 +1,21 @@
+"""`make bench`: run every benchmark and write docs/benchmarks.md. `--quick` takes a minute."""
+
+import sys
+
+from bench import accept, embedding, freshness, limiter
+from bench.document import write_document
+
+BENCHMARKS = (embedding, limiter, accept, freshness)
+
+
+def main() -> None:
+    """Run them all, each with its own report, then render the document."""
+    wanted = [word for word in sys.argv[1:] if not word.startswith("-")]
+    for benchmark in BENCHMARKS:
+        if not wanted or benchmark.__name__.rpartition(".")[2] in wanted:
+            benchmark.main(quick="--quick" in sys.argv)
+    write_document()
+
+
+if __name__ == "__main__":
+    main()
