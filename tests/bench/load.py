@@ -34,7 +34,9 @@ class Connection(asyncio.Protocol):
         if len(rest) >= length and self._answer is not None:
             self._buffer = rest[length:]
             answer, self._answer = self._answer, None
-            answer.set_result(head[9:12] + rest[:length])
+            # Cancelled, where the stream was stopped in the middle of a request.
+            if not answer.done():
+                answer.set_result(head[9:12] + rest[:length])
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():

@@ -30,10 +30,13 @@ from meshkit.telemetry import metrics
 log = structlog.get_logger()
 
 GROUP = "ai-gateway-indexer"
-BATCH_MOST = 256
-# Making the store durable holds it up for tens of milliseconds: so it is done in a quiet moment,
-# and under steady traffic only this often. What is not committed is read again after a crash.
-COMMIT_EVERY_SECONDS = 10.0
+# Large enough to share the cost of a call, small enough that nobody waits long behind one: a batch
+# is a few milliseconds of the event loop and of the engine.
+BATCH_MOST = 64
+# Making the store durable holds it up, by some 7 ms and 6 µs a point: so it is done in a quiet
+# moment, and under steady traffic this often, before it becomes long. What is not committed is read
+# again after a crash.
+COMMIT_EVERY_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 _BACKOFF_LEAST, _BACKOFF_MOST = 0.05, 5.0
 
