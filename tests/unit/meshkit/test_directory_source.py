@@ -152,7 +152,7 @@ async def test_two_tenants_cannot_share_a_uid(
     write(tmp_path, "thief.yaml", limited("thief", 1, adoptUid=victim))
     await eventually(lambda: bool(source.problems()))
     assert source.get("thief") is None
-    assert source.problems()[0].path == "metadata.uid"
+    assert source.problems()[0].path == "spec.adoptUid"
 
 
 async def test_replaced_folder_is_noticed(source: DirectoryTenantSource, tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ class GroupCommitWriter:
         self._connection.close()
 
     def _transact(self, tasks: list[Task]) -> None:
+        # Appends first: they are inserted together.
+        tasks.sort(key=_is_call)
         results = self._attempt(tasks)
         # The loop may be gone at the end of the process; then nobody waits for the results.
         with suppress(RuntimeError):
@@ -146,6 +148,11 @@ class GroupCommitWriter:
             if connection.in_transaction:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
+            appends = sum(isinstance(task, Append) for task in tasks)
+            if 0 < appends < len(tasks):
+                # A step of compaction that fails (for want of temporary space, say) must not
+                # take publishers with it.
+                return self._attempt(tasks[:appends]) + self._attempt(tasks[appends:])
             if _is_of_the_disk(error):
                 return [_unavailable(f"the disk refused: {error}")] * len(tasks)
             if len(tasks) == 1:
@@ -196,6 +203,10 @@ def _next_batch(backlog: deque[Task]) -> list[Task]:
         tasks.append(backlog.popleft())
         size += _size(tasks[-1])
     return tasks
+
+
+def _is_call(task: Task) -> bool:
+    return isinstance(task, Call)
 
 
 def _size(task: Task) -> int:

@@ -4,12 +4,14 @@ A saved file is in force within a fraction of a second, all of it at once for ea
 or an object that is broken changes nothing: the last good policy stays, a problem says so, and one
 loud log line; the tenants of other files never notice. What is deleted is gone.
 
-Every event leads to a fresh look at the folder; only files whose signature changed are parsed.
-That makes editors' renames, symbolic links and replaced folders all the same case.
+An event leads to a look at the files it names; anything unusual, and a timer, to a look at all of
+them. That makes editors' renames, symbolic links, mounted ConfigMaps and replaced folders all the
+same case, and what a watch can miss (a network file system) only late. Looking and resolving
+happen in a thread; the event loop only swaps what came out.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -17,33 +19,44 @@ from typing import Self
 import structlog
 from watchfiles import awatch
 
-from meshkit.telemetry import metrics
+from meshkit.clock import Clock, monotonic
 from meshkit.tenancy.catalogue import Catalogue, Outcome
+from meshkit.tenancy.folder import folder_identity, is_tenant_file, look
 from meshkit.tenancy.policy import TenantPolicy
+from meshkit.tenancy.report import changed_tenants, report
 from meshkit.tenancy.source import TenantProblem, TenantSourceError
-from meshkit.tenancy.yaml_files import TenantFile, read_file, signature
+from meshkit.tenancy.yaml_files import TenantFile
 
 log = structlog.get_logger()
 
-_SUFFIXES = frozenset({".yaml", ".yml"})
+OnChange = Callable[[frozenset[str]], None]
+"""Called in the event loop with the ids of the tenants whose policy changed, came or went."""
+
 _DEBOUNCE_MS = 40
 _STEP_MS = 10
-# A look without an event, for what a watch can miss (a replaced folder, a network file system).
-_LOOK_EVERY_MS = 1000
+# How soon a folder under the same name is noticed to be another one, or to be back.
+_CHECK_EVERY_MS = 200
+_LOOK_EVERY_SECONDS = 1.0
+# Looking at everything may take this share of the time, so that ten thousand files stay cheap.
+_LOOK_SHARE = 0.02
 _SETTLE_SECONDS = 0.05
 
 
 class DirectoryTenantSource:
-    """The policies of the Tenant and TenantPlan files in one folder. `quiet` logs nothing: for
-    those that show the problems themselves."""
+    """The policies of the Tenant and TenantPlan files in one folder."""
 
-    def __init__(self, folder: Path, *, quiet: bool = False) -> None:
+    def __init__(
+        self, folder: Path, on_change: OnChange | None = None, clock: Clock = monotonic
+    ) -> None:
         self._folder = folder
-        self._quiet = quiet
-        self._files: dict[Path, TenantFile] = {}
-        self._emptied: dict[Path, TenantFile] = {}
+        self._on_change = on_change
+        self._clock = clock
+        self._files: dict[str, TenantFile] = {}
+        self._emptied: dict[str, TenantFile] = {}
         self._catalogue = Catalogue()
         self._outcome = Outcome({}, ())
+        self._look_at_all_from = 0.0
+        self._trouble = ""
         self._watching: asyncio.Task[None] | None = None
 
     def get(self, tenant_id: str) -> TenantPolicy | None:
@@ -51,7 +64,7 @@ class DirectoryTenantSource:
         return self._outcome.policies.get(tenant_id)
 
     def policies(self) -> Mapping[str, TenantPolicy]:
-        """Return all policies by tenant id."""
+        """Return all policies by tenant id: a snapshot that later changes do not touch."""
         return self._outcome.policies
 
     def problems(self) -> Sequence[TenantProblem]:
@@ -65,13 +78,16 @@ class DirectoryTenantSource:
 
     def load(self) -> None:
         """Load the folder once. Raises TenantSourceError if there is none."""
-        if not self._folder.is_dir():
+        try:
+            outcome = self._resolved(None)
+        except OSError as error:
             raise TenantSourceError(
-                f"there is no folder {self._folder} with tenant files. Make it, or name another"
-                " with MESH_TENANTS."
-            )
-        self._adopt(self._look())
-        if not self._outcome.policies and not self._quiet:
+                f"there is no folder {self._folder} with tenant files ({error.strerror}). Make"
+                " it, or name another with MESH_TENANTS."
+            ) from None
+        if outcome is not None:
+            self._swap(outcome)
+        if not self._outcome.policies:
             log.warning("no_tenants", folder=str(self._folder))
 
     async def close(self) -> None:
@@ -89,91 +105,86 @@ class DirectoryTenantSource:
         await self.close()
 
     async def _watch(self) -> None:
+        """Follow whatever folder has the name. Whatever goes wrong, policies stay and so do we."""
         while True:
             try:
-                async for _ in awatch(
-                    self._folder,
-                    debounce=_DEBOUNCE_MS,
-                    step=_STEP_MS,
-                    rust_timeout=_LOOK_EVERY_MS,
-                    yield_on_timeout=True,
-                    recursive=False,
-                    watch_filter=None,
-                ):
-                    await self._refresh()
-            except OSError as error:
-                # The folder is gone for the moment: its tenants stay as they are.
-                log.error("tenant_folder_unreadable", folder=str(self._folder), reason=str(error))
-                await asyncio.sleep(_LOOK_EVERY_MS / 1000)
+                await self._follow()
+            except Exception as error:
+                self._note_trouble(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(_CHECK_EVERY_MS / 1000)
 
-    async def _refresh(self) -> None:
-        self._adopt(await asyncio.to_thread(self._look))
-        while self._emptied:
+    async def _follow(self) -> None:
+        """Follow one folder until another one takes its place."""
+        watched = folder_identity(self._folder)
+        # Also where no watch can be had (the system's limit is reached): then this is polling.
+        await self._refresh(None)
+        self._look_at_all_from = 0.0
+        async for changes in awatch(
+            self._folder,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            rust_timeout=_CHECK_EVERY_MS,
+            yield_on_timeout=True,
+            recursive=False,
+            watch_filter=None,
+        ):
+            self._note_trouble("")
+            if folder_identity(self._folder) != watched:
+                return
+            names = {Path(path).name for _, path in changes}
+            if self._clock() >= self._look_at_all_from or not all(map(_is_common, names)):
+                await self._refresh(None)
+            elif names:
+                await self._refresh(names)
+
+    async def _refresh(self, only: set[str] | None) -> None:
+        started = self._clock()
+        outcome = await asyncio.to_thread(self._resolved, only)
+        if only is None:
+            now = self._clock()
+            rest = max(_LOOK_EVERY_SECONDS, (now - started) / _LOOK_SHARE)
+            self._look_at_all_from = now + rest
+        if outcome is not None:
+            self._swap(outcome)
+        if self._emptied:
             # An editor may be between truncating a file and writing it: look again first.
             await asyncio.sleep(_SETTLE_SECONDS)
-            self._adopt(await asyncio.to_thread(self._look))
+            await self._refresh(set(self._emptied))
 
-    def _look(self) -> dict[Path, TenantFile]:
-        """Return what the folder holds now, parsing only what changed. Raises OSError."""
-        files: dict[Path, TenantFile] = {}
-        for path in sorted(self._folder.iterdir()):
-            if path.suffix not in _SUFFIXES or path.name.startswith("."):
-                continue
-            try:
-                signed = signature(path)
-            except FileNotFoundError:
-                continue
-            known = self._files.get(path)
-            unchanged = known is not None and known.signature == signed
-            files[path] = known if known and unchanged else read_file(path, signed)
-        return files
-
-    def _adopt(self, files: dict[Path, TenantFile]) -> None:
-        emptied: dict[Path, TenantFile] = {}
-        for path, file in files.items():
-            before = self._files.get(path)
-            if file.empty and before is not None and not before.empty:
-                seen = self._emptied.get(path)
-                if seen is None or seen.signature != file.signature:
-                    emptied[path] = file
-                    files[path] = before
+    def _resolved(self, only: set[str] | None) -> Outcome | None:
+        """Return what is in force now, or None where no file changed. Raises OSError."""
+        files = look(self._folder, self._files | self._emptied, only)
+        emptied: dict[str, TenantFile] = {}
+        for name, file in files.items():
+            before = self._files.get(name)
+            if file.empty and before is not None and not before.empty and name not in self._emptied:
+                emptied[name], files[name] = file, before
         self._emptied = emptied
-        if files == self._files and self._outcome.policies:
-            return
+        if files == self._files:
+            return None
         self._files = files
-        before_outcome, self._outcome = self._outcome, self._catalogue.update(files)
-        if not self._quiet:
-            report(before_outcome, self._outcome)
+        return self._catalogue.update(files)
+
+    def _swap(self, outcome: Outcome) -> None:
+        before, self._outcome = self._outcome, outcome
+        report(before, outcome)
+        changed = changed_tenants(before, outcome)
+        if changed and self._on_change is not None:
+            self._on_change(changed)
+
+    def _note_trouble(self, trouble: str) -> None:
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble:
+            log.error("tenant_folder_unreadable", folder=str(self._folder), reason=trouble)
+        else:
+            log.info("tenant_folder_watched", folder=str(self._folder))
 
 
-def report(before: Outcome, after: Outcome) -> None:
-    """Log what changed between two outcomes, each thing once."""
-    for problem in after.problems:
-        if problem not in before.problems:
-            log.error(
-                "tenant_not_accepted",
-                file=problem.source,
-                name=problem.name,
-                path=problem.path,
-                message=problem.message,
-                last_good_policy_kept=problem.kept,
-            )
-    named = {problem.name for problem in after.problems}
-    for name in {problem.name for problem in before.problems} - named:
-        log.info("tenant_accepted_again", name=name)
-    changed = [
-        name for name, policy in after.policies.items() if before.policies.get(name) is not policy
-    ]
-    removed = [name for name in before.policies if name not in after.policies]
-    if changed or removed:
-        # Names up to a point: ten thousand tenants at start are one line, too.
-        log.info(
-            "tenant_policies_changed",
-            changed=changed if len(changed) <= 10 else len(changed),
-            removed=removed if len(removed) <= 10 else len(removed),
-        )
-    metrics.POLICIES.set(len(after.policies))
-    metrics.TENANT_PROBLEMS.set(len(after.problems))
+def _is_common(name: str) -> bool:
+    """Whether an event under this name is about one tenant file, or about an editor's draft."""
+    return is_tenant_file(name) or (name.startswith(".") and not name.startswith(".."))
 
 
 @asynccontextmanager
@@ -183,4 +194,4 @@ async def watching(folder: str) -> AsyncIterator[DirectoryTenantSource]:
         yield source
 
 
-__all__ = ["DirectoryTenantSource", "watching"]
+__all__ = ["DirectoryTenantSource", "OnChange", "watching"]

@@ -1,38 +1,26 @@
 """One YAML file of tenants and plans: read, parsed, and every problem said.
 
-A document that is wrong does not hide its neighbours in the file. YAML is read safely (no Python
-objects), a key given twice is an error rather than a silent winner, and files are bounded in size.
+A document that is wrong does not hide its neighbours in the file. Only regular files of a bounded
+size are read: a pipe would block for ever, a device would never end.
 """
 
-from collections.abc import Hashable, Iterator
+import os
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from meshkit.errors import FieldProblem
 from meshkit.tenancy.documents import InvalidDocument, parse_plan, parse_tenant
 from meshkit.tenancy.source import TenantProblem
 from meshkit.tenancy.spec import GROUP, Tenant, TenantPlan
+from meshkit.tenancy.yaml_text import InvalidYaml, load_documents
 
 FILE_MOST_BYTES = 1024 * 1024
 
-Signature = tuple[int, int, int]
-"""Modification time, size and inode: the file changed if one of them did."""
-
-
-class _Loader(yaml.CSafeLoader):
-    """PyYAML's safe loader, but a key given twice is an error."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} is given twice",
-                    problem_mark=node.value[index][0].start_mark,
-                )
-        return super().construct_mapping(node, deep)
+Signature = tuple[int, ...]
+"""What the file system knows of a file; its content changed only if one of them did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +41,35 @@ class TenantFile:
         return not (self.tenants or self.plans or self.problems)
 
 
-def signature(path: Path) -> Signature:
-    """Return the signature of a file. Raises OSError."""
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
 def read_file(path: Path, signed: Signature) -> TenantFile:
     """Return what the file at `path` holds; never raises for its content."""
     try:
-        if signed[1] > FILE_MOST_BYTES:
-            raise ValueError(f"the file is larger than {FILE_MOST_BYTES} bytes")
-        with path.open(encoding="utf-8") as stream:
-            documents = list(yaml.load_all(stream, _Loader))
-    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
-        message = " ".join(str(error).split())
-        problem = TenantProblem(path.name, path.stem, "file", f"cannot be read: {message}")
-        return TenantFile(signed, problems=(problem,), unreadable=True)
-    return _collect(path, signed, documents)
+        documents = load_documents(_text(path))
+    except InvalidYaml as error:
+        reason = str(error)
+    except UnicodeDecodeError as error:
+        reason = f"it is not text in UTF-8 (byte {error.start})"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    else:
+        return _collect(path.name, signed, documents)
+    problem = TenantProblem(path.name, path.stem, "file", f"the file cannot be read: {reason}")
+    return TenantFile(signed, problems=(problem,), unreadable=True)
 
 
-def _collect(path: Path, signed: Signature, documents: list[Any]) -> TenantFile:
+def _text(path: Path) -> str:
+    # Non-blocking, for opening a pipe would otherwise wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InvalidYaml("it is not a regular file")
+        content = stream.read(FILE_MOST_BYTES + 1)
+    if len(content) > FILE_MOST_BYTES:
+        raise InvalidYaml(f"it is larger than {FILE_MOST_BYTES} bytes; split it")
+    return content.decode("utf-8-sig")
+
+
+def _collect(source: str, signed: Signature, documents: list[Any]) -> TenantFile:
     tenants: dict[str, Tenant] = {}
     plans: dict[str, TenantPlan] = {}
     problems: list[TenantProblem] = []
@@ -84,14 +80,14 @@ def _collect(path: Path, signed: Signature, documents: list[Any]) -> TenantFile:
             parsed = _parse(document)
         except InvalidDocument as error:
             broken.add((kind, name))
-            problems += (TenantProblem(path.name, name, p.path, p.message) for p in error.problems)
+            problems += (TenantProblem(source, name, p.path, p.message) for p in error.problems)
             continue
         if parsed is None:
             continue
         known: dict[str, Any] = tenants if isinstance(parsed, Tenant) else plans
         if name in known:
-            message = f"{kind} {name} is in this file more than once"
-            problems.append(TenantProblem(path.name, name, "metadata.name", message))
+            message = f"{kind} {name} is in this file more than once; the first one holds"
+            problems.append(TenantProblem(source, name, "metadata.name", message))
         else:
             known[name] = parsed
     return TenantFile(signed, tenants, plans, tuple(problems), frozenset(broken))
@@ -100,8 +96,9 @@ def _collect(path: Path, signed: Signature, documents: list[Any]) -> TenantFile:
 def _flattened(documents: list[Any]) -> Iterator[Any]:
     """Yield documents, and the items of Kubernetes' `List` in their place."""
     for document in documents:
-        if isinstance(document, dict) and document.get("kind") == "List":
-            yield from document.get("items") or ()
+        items = document.get("items") if isinstance(document, dict) else None
+        if isinstance(items, list) and document.get("kind") == "List":
+            yield from items
         elif document is not None:
             yield document
 
@@ -109,21 +106,23 @@ def _flattened(documents: list[Any]) -> Iterator[Any]:
 def _identity(document: Any) -> tuple[str, str]:
     if not isinstance(document, dict):
         return "document", "?"
-    metadata = document.get("metadata")
+    kind, metadata = document.get("kind"), document.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
-    return str(document.get("kind")), str(name) if name else "?"
+    return kind if isinstance(kind, str) else "?", name[:63] if isinstance(name, str) else "?"
 
 
 def _parse(document: Any) -> Tenant | TenantPlan | None:
     """Return the object in a document; None for other Kubernetes objects, which are not ours."""
     if not isinstance(document, dict):
-        return parse_tenant({"document": document})
-    if document.get("kind") == "TenantPlan":
+        raise InvalidDocument([FieldProblem("document", "has to be an object with fields")])
+    kind, version = document.get("kind"), document.get("apiVersion")
+    if kind == "Tenant":
+        return parse_tenant(document)
+    if kind == "TenantPlan":
         return parse_plan(document)
-    api_version = str(document.get("apiVersion", GROUP))
-    if document.get("kind") != "Tenant" and not api_version.startswith(GROUP):
+    if isinstance(kind, str) and isinstance(version, str) and not version.startswith(GROUP):
         return None
-    return parse_tenant(document)
+    raise InvalidDocument([FieldProblem("kind", "has to be Tenant or TenantPlan")])
 
 
-__all__ = ["FILE_MOST_BYTES", "Signature", "TenantFile", "read_file", "signature"]
+__all__ = ["FILE_MOST_BYTES", "Signature", "TenantFile", "read_file"]
