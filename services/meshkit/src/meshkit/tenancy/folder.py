@@ -41,6 +41,8 @@ def look(
         try:
             signed = _signature(path)
         except FileNotFoundError:
+            # Deleted; unless it is the folder that went, which raises here and deletes nobody.
+            os.stat(folder)
             continue
         except OSError as error:
             # One file that cannot be reached is its own problem, which reading it will say.
