@@ -12,6 +12,7 @@ import yaml
 
 from builders import plan_document, tenant_document
 from meshkit.tenancy.directory import DirectoryTenantSource
+from meshkit.tenancy.folder import look
 from meshkit.tenancy.source import TenantSourceError
 
 
@@ -205,3 +206,21 @@ def test_samples_in_the_repository_are_good() -> None:
     assert source.problems() == ()
     policy = source.policies()["tenant-a"]
     assert policy.rate_limit("users.write").burst == 100
+
+
+def test_folder_that_vanishes_during_a_look_deletes_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tenants"
+    folder.mkdir()
+    write(folder, "a.yaml", limited("tenant-a", 10))
+    names = os.listdir(folder)
+    known = look(folder, {})
+
+    def listed_then_gone(_: Path) -> list[str]:
+        folder.rename(tmp_path / "gone")
+        return names
+
+    monkeypatch.setattr(os, "listdir", listed_then_gone)
+    with pytest.raises(FileNotFoundError):
+        look(folder, known)
