@@ -48,7 +48,7 @@ class Router:
         for pattern, methods in self._templates:
             if match := pattern.match(path):
                 return methods, match.groupdict()
-        raise RouteNotFound("nothing is served under this path")
+        raise RouteNotFound("nothing is served under this path; /openapi.json lists the routes")
 
 
 __all__ = ["Router"]
