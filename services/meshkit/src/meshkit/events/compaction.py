@@ -76,9 +76,9 @@ def dirty_and_total(connection: sqlite3.Connection, topic_id: int) -> tuple[int,
     """Return how many records of a topic are dirty, and how many it has. Scans the log."""
     dirty, total = connection.execute(
         "SELECT count(*) FILTER (WHERE offset >="
-        " (SELECT clean_offset FROM topics WHERE id = ?1)), count(*)"
-        " FROM records WHERE topic = ?1",
-        (topic_id,),
+        " (SELECT clean_offset FROM topics WHERE id = :topic)), count(*)"
+        " FROM records WHERE topic = :topic",
+        {"topic": topic_id},
     ).fetchone()
     return dirty, total
 

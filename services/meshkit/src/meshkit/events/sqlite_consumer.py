@@ -18,20 +18,20 @@ from meshkit.events.log import Record
 
 _READ = (
     "SELECT r.offset, r.partition, r.key, r.headers, r.value, r.timestamp_ms FROM records r"
-    " WHERE r.offset >= ?1 AND r.topic = ?2 ORDER BY r.offset LIMIT ?4"
+    " WHERE r.offset >= :cursor AND r.topic = :topic ORDER BY r.offset LIMIT :most"
 )
 # Where partitions were committed unevenly: leaves out what a partition is done with.
 _READ_UNEVEN = (
     "SELECT r.offset, r.partition, r.key, r.headers, r.value, r.timestamp_ms"
     " FROM records r LEFT JOIN committed c"
-    " ON c.topic = r.topic AND c.consumer_group = ?3 AND c.partition = r.partition"
-    " WHERE r.offset >= ?1 AND r.topic = ?2"
-    " AND (c.next_offset IS NULL OR r.offset >= c.next_offset) ORDER BY r.offset LIMIT ?4"
+    " ON c.topic = r.topic AND c.consumer_group = :consumer_group AND c.partition = r.partition"
+    " WHERE r.offset >= :cursor AND r.topic = :topic"
+    " AND (c.next_offset IS NULL OR r.offset >= c.next_offset) ORDER BY r.offset LIMIT :most"
 )
 _COUNT = (
     "SELECT count(*) FROM records r LEFT JOIN committed c"
-    " ON c.topic = r.topic AND c.consumer_group = ?3 AND c.partition = r.partition"
-    " WHERE r.offset >= ?1 AND r.topic = ?2"
+    " ON c.topic = r.topic AND c.consumer_group = :consumer_group AND c.partition = r.partition"
+    " WHERE r.offset >= :cursor AND r.topic = :topic"
     " AND (c.next_offset IS NULL OR r.offset >= c.next_offset)"
 )
 _UPSERT = (
@@ -137,7 +137,12 @@ class SqliteConsumer:
     async def _read_on(self, max_records: int) -> list[Record]:
         cursor = await self._start()
         query = _READ if cursor >= self._even_from else _READ_UNEVEN
-        arguments = (cursor, self._topic_id, self._group, max_records)
+        arguments = {
+            "cursor": cursor,
+            "topic": self._topic_id,
+            "consumer_group": self._group,
+            "most": max_records,
+        }
         rows, end = await self._read(lambda c: _rows_and_end(c, query, arguments))
         if not rows:
             # Nothing of this topic up to the log's end: never scan that stretch again.
@@ -153,7 +158,7 @@ class SqliteConsumer:
 
 
 def _rows_and_end(
-    connection: sqlite3.Connection, query: str, arguments: tuple[Any, ...]
+    connection: sqlite3.Connection, query: str, arguments: dict[str, Any]
 ) -> tuple[list[Any], int]:
     # The end first: whatever is appended after it must not be taken for read.
     end = (connection.execute("SELECT max(offset) FROM records").fetchone()[0] or 0) + 1
@@ -174,7 +179,8 @@ def count_waiting(connection: sqlite3.Connection, topic_id: int, group: str) -> 
     """Return a group's committed offsets and how many records wait from them on."""
     committed = read_committed(connection, topic_id, group)
     floor = committed.pop(FLOOR, 0)
-    waiting = connection.execute(_COUNT, (floor, topic_id, group)).fetchone()[0]
+    arguments = {"cursor": floor, "topic": topic_id, "consumer_group": group}
+    waiting = connection.execute(_COUNT, arguments).fetchone()[0]
     return committed, waiting
 
 
