@@ -153,7 +153,8 @@ def _powers(base: int, size: int) -> U64:
     if table is None or len(table) < size:
         factors = np.full(max(size, 65_536), base, np.uint64)
         factors[0] = 1
-        table = _power_tables[base] = np.cumprod(factors)
+        table = np.cumprod(factors, dtype=np.uint64)
+        _power_tables[base] = table
     return table[:size]
 
 

@@ -100,16 +100,16 @@ def _prepare(connection: sqlite3.Connection, path: Path, topics: Iterable[TopicS
 
 def _check_kind(connection: sqlite3.Connection, path: Path) -> int:
     """Return how many tables the file has; raise where they are not ours to use."""
-    application_id, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("application_id", "user_version")
-    )
-    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    # In one statement: another process may be making the log between two of them.
+    application_id, version, tables = connection.execute(
+        "SELECT (SELECT application_id FROM pragma_application_id),"
+        " (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_master)"
+    ).fetchone()
     if tables and application_id != _APPLICATION_ID:
         raise sqlite3.DatabaseError("another application's database")
     if version > VERSION:
         raise StartError(f"{path} was written by a newer mesh ({version}): upgrade this one")
-    return tables
+    return int(tables)
 
 
 def _ensure_topic(connection: sqlite3.Connection, topic: TopicSpec) -> None:
