@@ -37,6 +37,7 @@ class EngineChild:
         self._on_death = on_death
         self._numbers = count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._gone = False
         self.collection_id = hello.collection_id
         self.created = hello.created
         self._listening = asyncio.create_task(self._listen(), name="engine-answers")
@@ -75,7 +76,7 @@ class EngineChild:
 
     async def call(self, command: wire.Command) -> Any:
         """Return the engine's answer. Raises StoreUnavailable where it died, EngineError."""
-        if self._listening.done():
+        if self._gone:
             raise StoreUnavailable("the engine process is gone")
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -105,13 +106,15 @@ class EngineChild:
                 else:
                     waiting.set_exception(EngineError(answer.error))
         except (asyncio.IncompleteReadError, ConnectionError):
+            # From here on nobody would answer, so nobody may ask: before anything is awaited.
+            self._gone = True
+            self._on_death()
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(StoreUnavailable("the engine process died"))
             self._waiting.clear()
             self._writer.close()
             await asyncio.to_thread(self._process.wait)
-            self._on_death()
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> bytes:
