@@ -5,6 +5,7 @@ that keeps nothing, to see what producing costs; `fastapi` is the stock way to w
 handler: pydantic models, a header dependency, an awaited produce into the same log.
 """
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from meshkit.limits.headers import limit_headers
 from meshkit.runtime import tune_garbage_collection
 from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.static import StaticTenantSource
+from meshkit.web.server import bind, serving
 from user_service.app import create_app
 
 SEALER = PositionSealer(bytes(range(32)))
@@ -117,14 +119,13 @@ async def serve(kind: str, port: int, folder: Path) -> None:
     else:
         log = await SqliteEventLog.open(folder / "events.db")
     if kind == "fastapi":
-        app = fastapi(log)
-    else:
-        app = ours(log)
-        tune_garbage_collection()
-    config = uvicorn.Config(
-        app, port=port, log_level="warning", access_log=False, lifespan="off", loop="none"
-    )
-    await uvicorn.Server(config).serve()
+        config = uvicorn.Config(
+            fastapi(log), port=port, log_level="warning", access_log=False, loop="none"
+        )
+        await uvicorn.Server(config).serve()
+    tune_garbage_collection()
+    async with serving(ours(log), bind("127.0.0.1", port, "PORT")):
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@
 accepting a user costs.
 """
 
-import os
+from meshkit.entropy import random_block
 
 _VARIANT = "89ab"
 
 
 def random_id() -> str:
     """Return a random UUID in its usual spelling."""
-    digits = os.urandom(16).hex()
+    digits = random_block().hex()
     variant = _VARIANT[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 

@@ -25,7 +25,7 @@ from meshkit.events.compaction import (
 
 log = structlog.get_logger()
 
-LEAST_RECORDS = 10_000
+LEAST_RECORDS = 100_000
 """A topic smaller than this is not worth a pass."""
 
 Read = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]

@@ -7,13 +7,13 @@ to. All replicas share the key.
 """
 
 import binascii
-import os
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from meshkit.entropy import random_block
 from meshkit.errors import InvalidPosition
 from meshkit.events.log import Position
 from meshkit.tenancy.identity import TenantContext
@@ -35,7 +35,7 @@ class PositionSealer:
 
     def seal(self, tenant: TenantContext, position: Position) -> str:
         """Return `position` as a token that only `tenant` can use."""
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = random_block()[:_NONCE_BYTES]
         place = _PLACE.pack(position.partition, position.offset)
         sealed = self._cipher.encrypt(nonce, place, tenant.tenant_uid.encode())
         return urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()

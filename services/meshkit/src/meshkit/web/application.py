@@ -5,12 +5,12 @@ Each step either goes on or raises a MeshError, and there is one place that turn
 answers. Pure ASGI: no middleware stack, because each layer of one costs more than all of this.
 """
 
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 import structlog
 
+from meshkit.entropy import random_block
 from meshkit.errors import InternalError, MeshError
 from meshkit.limits.headers import limit_headers
 from meshkit.telemetry import metrics
@@ -106,7 +106,7 @@ def _request_id(given: str | None) -> str:
     """Return the caller's request id where it is harmless, else a new one."""
     if given and len(given) <= _REQUEST_ID_MOST and _PRINTABLE.issuperset(given.encode("latin-1")):
         return given
-    return secrets.token_hex(8)
+    return random_block()[:8].hex()
 
 
 async def _send(send: Send, call: Call, reply: Reply, *, with_body: bool) -> None:

@@ -1,0 +1,117 @@
+"""What every tenant source promises. An adapter joins by one line in `SOURCES`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builders import make_tenant, tenant_document
+from meshkit.tenancy.directory import DirectoryTenantSource
+from meshkit.tenancy.resolve import resolve
+from meshkit.tenancy.source import TenantSource
+from meshkit.tenancy.static import StaticTenantSource
+
+
+@dataclass
+class Declared:
+    """A source, and how a tenant is declared to it and taken away again."""
+
+    source: TenantSource
+    put: Callable[..., None]
+    remove: Callable[[str], None]
+
+
+@asynccontextmanager
+async def static_source(_: Path) -> AsyncIterator[Declared]:
+    source = StaticTenantSource()
+
+    def put(name: str, **spec: Any) -> None:
+        source.put(resolve(make_tenant(name, **spec), None))
+
+    await source.start()
+    yield Declared(source, put, source.remove)
+    await source.close()
+
+
+@asynccontextmanager
+async def directory_source(folder: Path) -> AsyncIterator[Declared]:
+    def put(name: str, **spec: Any) -> None:
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tenant_document(name, **spec)))
+
+    source = DirectoryTenantSource(folder)
+    await source.start()
+    yield Declared(source, put, lambda name: (folder / f"{name}.yaml").unlink())
+    await source.close()
+
+
+SOURCES = {"static": static_source, "directory": directory_source}
+
+
+@pytest.fixture(params=SOURCES)
+async def declared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Declared]:
+    async with SOURCES[request.param](tmp_path) as declared:
+        yield declared
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_declared_tenant_is_in_force(declared: Declared) -> None:
+    declared.put("tenant-a", weight=7)
+    await eventually(lambda: declared.source.get("tenant-a") is not None)
+    policy = declared.source.policies()["tenant-a"]
+    assert policy is declared.source.get("tenant-a")
+    assert (policy.tenant_id, policy.weight.value) == ("tenant-a", 7)
+    assert declared.source.problems() in ((), [])
+
+
+async def test_stranger_has_no_policy(declared: Declared) -> None:
+    assert declared.source.get("nobody") is None
+    assert declared.source.get("../tenant-a") is None
+
+
+async def test_change_is_another_policy_swapped_whole(declared: Declared) -> None:
+    declared.put("tenant-a", weight=1)
+    await eventually(lambda: declared.source.get("tenant-a") is not None)
+    before = declared.source.get("tenant-a")
+    declared.put("tenant-a", weight=2)
+    await eventually(lambda: declared.source.get("tenant-a") is not before)
+    after = declared.source.get("tenant-a")
+    assert before is not None
+    assert after is not None
+    assert (before.weight.value, after.weight.value) == (1, 2)
+    assert before.revision != after.revision
+
+
+async def test_snapshot_is_not_touched_by_later_changes(declared: Declared) -> None:
+    declared.put("tenant-a")
+    await eventually(lambda: declared.source.get("tenant-a") is not None)
+    snapshot = declared.source.policies()
+    declared.put("tenant-b")
+    await eventually(lambda: declared.source.get("tenant-b") is not None)
+    assert set(snapshot) == {"tenant-a"}
+
+
+async def test_removed_tenant_is_a_stranger_and_others_stay(declared: Declared) -> None:
+    declared.put("tenant-a")
+    declared.put("tenant-b")
+    await eventually(lambda: len(declared.source.policies()) == 2)
+    kept = declared.source.get("tenant-b")
+    declared.remove("tenant-a")
+    await eventually(lambda: declared.source.get("tenant-a") is None)
+    assert declared.source.get("tenant-b") is kept
+
+
+async def test_policies_stay_readable_after_closing(declared: Declared) -> None:
+    declared.put("tenant-a")
+    await eventually(lambda: declared.source.get("tenant-a") is not None)
+    await declared.source.close()
+    assert declared.source.get("tenant-a") is not None
