@@ -1,6 +1,5 @@
 """What every tenant source promises. An adapter joins by one line in `SOURCES`."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from meshkit.tenancy.directory import DirectoryTenantSource
 from meshkit.tenancy.resolve import resolve
 from meshkit.tenancy.source import TenantSource
 from meshkit.tenancy.static import StaticTenantSource
+from waiting import eventually
 
 
 @dataclass
@@ -56,12 +56,6 @@ SOURCES = {"static": static_source, "directory": directory_source}
 async def declared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Declared]:
     async with SOURCES[request.param](tmp_path) as declared:
         yield declared
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_declared_tenant_is_in_force(declared: Declared) -> None:

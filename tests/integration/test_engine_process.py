@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from ai_gateway.vector_store.edge import EdgeVectorStore
 from ai_gateway.vector_store.port import StoreMismatch, StoreUnavailable
 from builders import DENSE, make_context, make_query, make_upsert
+from waiting import eventually
 
 A = make_context("tenant-a")
 
@@ -32,12 +33,6 @@ async def opened(folder: Path, **other: Any) -> AsyncIterator[EdgeVectorStore]:
         yield store
     finally:
         await store.close()
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_read_waits_out_the_death_of_the_engine(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """Tenants from a watched folder: what an edit, a mistake and a deletion do."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from builders import plan_document, tenant_document
 from meshkit.tenancy.directory import DirectoryTenantSource
 from meshkit.tenancy.folder import look
 from meshkit.tenancy.source import TenantSourceError
+from waiting import eventually
 
 
 def write(folder: Path, file: str, *documents: Any) -> None:
@@ -22,12 +22,6 @@ def write(folder: Path, file: str, *documents: Any) -> None:
 
 def limited(name: str, requests: int, **spec: Any) -> dict[str, Any]:
     return tenant_document(name, rateLimits=[{"name": "users.write", "requests": requests}], **spec)
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
