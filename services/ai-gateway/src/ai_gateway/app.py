@@ -128,8 +128,8 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
         embedded_gateway(
             settings, data=data, log=log, tenants=tenants, limiter=RateLimiter()
         ) as gateway,
-        serving(gateway.public, public),
         serving(gateway.admin, admin),
+        serving(gateway.public, public),
     ):
         await stop.wait()
 

@@ -43,11 +43,12 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
             embedded_gateway(settings, data=data, log=log, tenants=tenants, limiter=limiter)
         )
         users = create_app(log=log, tenants=tenants, sealer=data.position_sealer(), limiter=limiter)
+        # The admin ports first: whoever finds a service answering can ask how it is.
         for app, listener in (
-            (users, users_port),
-            (gateway.public, gateway_port),
             (create_admin_app({}), users_admin),
             (gateway.admin, gateway_admin),
+            (users, users_port),
+            (gateway.public, gateway_port),
         ):
             await stack.enter_async_context(serving(app, listener))
         _welcome(settings, tenants)

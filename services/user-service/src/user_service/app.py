@@ -69,7 +69,7 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
         app = create_app(
             log=log, tenants=tenants, sealer=data.position_sealer(), limiter=RateLimiter()
         )
-        async with serving(app, public), serving(create_admin_app({}), admin):
+        async with serving(create_admin_app({}), admin), serving(app, public):
             await stop.wait()
 
 
