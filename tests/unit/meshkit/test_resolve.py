@@ -201,3 +201,33 @@ def test_resolved_never_exceeds_the_ceiling(
         assert (limit.requests, limit.burst) == (source["requests"], source["burst"])
         expected = Provenance.OVERRIDE if override else Provenance.PLAN
         assert limit.provenance is expected
+
+
+ANNOTATION = "mesh.distributedai.io/uid"
+
+
+@pytest.mark.parametrize(
+    ("path", "metadata", "spec"),
+    [
+        ("spec.adoptUid", {}, {"adoptUid": "a b/c"}),
+        ("spec.adoptUid", {}, {"adoptUid": ""}),
+        ("metadata.uid", {"uid": "../x"}, {}),
+        (f"metadata.annotations[{ANNOTATION}]", {"annotations": {ANNOTATION: "a b"}}, {}),
+        (f"metadata.annotations[{ANNOTATION}]", {"annotations": {ANNOTATION: "é"}}, {}),
+    ],
+)
+def test_uid_that_no_point_could_carry_does_not_resolve(
+    path: str, metadata: dict[str, Any], spec: dict[str, Any]
+) -> None:
+    with pytest.raises(ResolutionError, match="1 to 128 letters") as refused:
+        resolve(make_tenant("tenant-a", metadata, **spec), None)
+    assert refused.value.path == path
+
+
+@given(st.text(max_size=12))
+def test_policy_that_resolves_always_has_a_context(uid: str) -> None:
+    try:
+        policy = resolve(make_tenant("tenant-a", {"annotations": {ANNOTATION: uid}}), None)
+    except ResolutionError:
+        return
+    assert policy.context.tenant_uid == policy.tenant_uid == uid

@@ -23,6 +23,10 @@ class InvalidTenantId(ValueError):
     """The value is not a DNS-1123 label of at most 63 characters."""
 
 
+class InvalidTenantUid(ValueError):
+    """The value cannot be a tenant's uid."""
+
+
 def parse_tenant_id(value: str) -> TenantId:
     """Return `value` as a tenant id.
 
@@ -34,6 +38,16 @@ def parse_tenant_id(value: str) -> TenantId:
             " and starts and ends with a letter or digit"
         )
     return TenantId(value)
+
+
+def parse_tenant_uid(value: str) -> str:
+    """Return `value` as a tenant uid. Raises InvalidTenantUid, which does not repeat it."""
+    if _TENANT_UID.fullmatch(value) is None:
+        raise InvalidTenantUid(
+            "a tenant uid has 1 to 128 letters, digits, dots, dashes and underscores,"
+            " and starts with a letter or digit"
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +63,15 @@ class TenantContext:
 
     def __post_init__(self) -> None:
         parse_tenant_id(self.tenant_id)
-        if _TENANT_UID.fullmatch(self.tenant_uid) is None:
-            raise ValueError("a tenant uid has 1 to 128 letters, digits, dots, dashes, underscores")
+        parse_tenant_uid(self.tenant_uid)
 
 
-__all__ = ["TENANT_ID_PATTERN", "InvalidTenantId", "TenantContext", "TenantId", "parse_tenant_id"]
+__all__ = [
+    "TENANT_ID_PATTERN",
+    "InvalidTenantId",
+    "InvalidTenantUid",
+    "TenantContext",
+    "TenantId",
+    "parse_tenant_id",
+    "parse_tenant_uid",
+]

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID, uuid5
 
-from meshkit.tenancy.identity import TenantId
+from meshkit.tenancy.identity import InvalidTenantUid, TenantId, parse_tenant_uid
 from meshkit.tenancy.policy import (
     Enforcement,
     Provenance,
@@ -71,12 +71,15 @@ def plan_name(tenant: Tenant) -> str:
 
 
 def tenant_uid(tenant: Tenant) -> str:
-    """Return the incarnation: the object's uid, the one in its annotation, or one of its name."""
+    """Return the incarnation: the uid adopted, the object's, the one in its annotation, or one
+    derived from its name."""
     metadata = tenant.metadata
-    if tenant.spec.adopt_uid:
-        return tenant.spec.adopt_uid
-    given = metadata.uid or metadata.annotations.get(UID_ANNOTATION)
-    return given or str(uuid5(_UID_NAMESPACE, metadata.name))
+    return (
+        tenant.spec.adopt_uid
+        or metadata.uid
+        or metadata.annotations.get(UID_ANNOTATION)
+        or str(uuid5(_UID_NAMESPACE, metadata.name))
+    )
 
 
 def resolve(tenant: Tenant, plan: TenantPlan | None) -> TenantPolicy:
@@ -85,6 +88,7 @@ def resolve(tenant: Tenant, plan: TenantPlan | None) -> TenantPolicy:
     Raises ResolutionError with the path of what cannot hold.
     """
     spec = tenant.spec
+    _check_uids(tenant)
     if plan is None and spec.plan is not None:
         raise ResolutionError("spec.plan", f"there is no TenantPlan named {spec.plan!r}")
     layers: list[Layer] = [(DEFAULTS, Provenance.DEFAULT)]
@@ -106,6 +110,22 @@ def resolve(tenant: Tenant, plan: TenantPlan | None) -> TenantPolicy:
         llm=_llm(layers, ceilings),
     )
     return policy.model_copy(update={"revision": _revision(policy)})
+
+
+def _check_uids(tenant: Tenant) -> None:
+    # Every uid that is given, not only the one in force: the others take over when it is removed.
+    given = {
+        "spec.adoptUid": tenant.spec.adopt_uid,
+        "metadata.uid": tenant.metadata.uid,
+        f"metadata.annotations[{UID_ANNOTATION}]": tenant.metadata.annotations.get(UID_ANNOTATION),
+    }
+    for path, uid in given.items():
+        if uid is None:
+            continue
+        try:
+            parse_tenant_uid(uid)
+        except InvalidTenantUid as error:
+            raise ResolutionError(path, str(error)) from None
 
 
 def _weight(layers: Sequence[Layer], ceilings: Limits) -> ResolvedWeight:
