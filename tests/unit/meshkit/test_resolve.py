@@ -231,3 +231,11 @@ def test_policy_that_resolves_always_has_a_context(uid: str) -> None:
     except ResolutionError:
         return
     assert policy.context.tenant_uid == policy.tenant_uid == uid
+
+
+def test_document_with_very_many_problems_names_some_and_counts_the_rest() -> None:
+    unknown: dict[str, Any] = {f"field{n}": 1 for n in range(5_000)}
+    with pytest.raises(InvalidDocument) as refused:
+        make_tenant("tenant-a", **unknown)
+    assert len(refused.value.problems) == 21
+    assert refused.value.problems[-1].message == "has 4980 further problems"

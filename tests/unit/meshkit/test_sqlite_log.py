@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from meshkit.clock import unix_ms
 from meshkit.errors import LogUnavailable, StartError
-from meshkit.events import compaction, sqlite_writer
+from meshkit.events import compaction, sqlite_schema, sqlite_writer
 from meshkit.events.log import NewRecord, Record, TopicSpec
 from meshkit.events.sqlite_log import SqliteEventLog
 
@@ -479,3 +479,30 @@ async def test_processes_that_start_at_once_make_one_log(tmp_path: Path) -> None
     assert len({log.log_id for log in opened}) == 1
     for log in opened:
         await log.close()
+
+
+class BusyConnection(sqlite3.Connection):
+    """A connection to a file that another process is switching to WAL just now."""
+
+    refusals = 3
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if "journal_mode" in sql and self.refusals:
+            self.refusals -= 1
+            raise sqlite3.OperationalError("database is locked")
+        return super().execute(sql, *parameters)
+
+
+async def test_file_that_another_process_is_making_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.db"
+
+    def connect(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, factory=BusyConnection
+        )
+
+    monkeypatch.setattr(sqlite_schema, "connect", connect)
+    log = await SqliteEventLog.open(path)
+    await log.close()

@@ -7,6 +7,7 @@ compaction has removed the newest rows.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +17,8 @@ from meshkit.events.log import TopicSpec
 
 VERSION = 1
 _APPLICATION_ID = 0x6D657368  # "mesh"
+_WAL_ATTEMPTS = 100
+_WAL_RETRY_SECONDS = 0.02
 
 _TABLES = """
 CREATE TABLE records (
@@ -81,7 +84,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, topics: Iterable[TopicS
     # Larger pages: fewer of them to write for the same records. Only a new file takes it.
     connection.execute("PRAGMA page_size = 16384")
     _check_kind(connection, path)
-    connection.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(connection)
     # FULL: a commit returns after the disk has it. Acknowledged has to mean durable.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 2000")
@@ -96,6 +99,20 @@ def _prepare(connection: sqlite3.Connection, path: Path, topics: Iterable[TopicS
     for topic in topics:
         _ensure_topic(connection, topic)
     connection.execute("COMMIT")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # The one statement that SQLite's busy timeout does not cover: while another process switches
+    # the same new file, it fails at once.
+    for attempt in range(_WAL_ATTEMPTS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if attempt == _WAL_ATTEMPTS - 1:
+                raise
+            time.sleep(_WAL_RETRY_SECONDS)
+        else:
+            return
 
 
 def _check_kind(connection: sqlite3.Connection, path: Path) -> int:
