@@ -1,8 +1,12 @@
-"""The folder of a test is its tier."""
+"""The folder of a test is its tier; and the engines that a whole session shares."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from kafka_broker import KafkaBroker, missing
 
 _TESTS = Path(__file__).parent
 
@@ -12,3 +16,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         tier = item.path.relative_to(_TESTS).parts[0]
         item.add_marker(getattr(pytest.mark, tier))
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Kafka: MESH_TEST_KAFKA, else a broker of our own for this session."""
+    if given := os.environ.get("MESH_TEST_KAFKA"):  # noqa: TID251
+        yield given
+        return
+    if lack := missing():
+        pytest.skip(f"no Kafka: MESH_TEST_KAFKA is not set, and {lack}")
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker.bootstrap_servers
+    broker.stop()

@@ -18,6 +18,7 @@ import msgspec
 
 USER_EVENTS = "user.events"
 USER_EVENTS_DLQ = "user.events.dlq"
+USAGE = "mesh.usage"
 
 
 class NewRecord(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +60,7 @@ class TopicSpec:
 TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(USER_EVENTS),
     TopicSpec(USER_EVENTS_DLQ, partitions=1, compact=False),
+    TopicSpec(USAGE, partitions=1),
 )
 
 
@@ -86,7 +88,10 @@ class Consumer(Protocol):
         """
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Remember per partition the offset of the next record to read; durable on return."""
+        """Remember per partition the offset of the next record to read; durable on return.
+
+        Partitions that another member has by now are left out: it starts at their last commit.
+        """
 
     async def rewind(self) -> None:
         """Go back to the committed offsets: what was read since is read again."""
@@ -106,11 +111,19 @@ class EventLog(Protocol):
         """
 
     async def publish_many(self, topic: str, records: Sequence[NewRecord]) -> Sequence[Position]:
-        """Append records in their order, all or none, and return their places once durable."""
+        """Append records in their order and return their places once all are durable.
+
+        Raises LogUnavailable where not all are: then none is (embedded), or those of some
+        partitions may be (Kafka). Sending them again is safe where their keys are the same.
+        """
 
     def consumer(self, topic: str, group: str) -> Consumer:
-        """Return a new consumer of all partitions of `topic`, starting at the committed offsets
-        (at the beginning where there are none). Raises UnknownTopic."""
+        """Return a new member of `group`, which reads from the committed offsets on (from the
+        beginning where there are none). Raises UnknownTopic.
+
+        The members of a group share the partitions (Kafka); the embedded log gives each member
+        all of them, so there a group has one member.
+        """
 
     async def lag(self, topic: str, group: str) -> Lag:
         """Return how far a group is behind."""
@@ -121,6 +134,7 @@ class EventLog(Protocol):
 
 __all__ = [
     "TOPICS",
+    "USAGE",
     "USER_EVENTS",
     "USER_EVENTS_DLQ",
     "Consumer",

@@ -1,0 +1,197 @@
+"""Reading from Kafka: a member of a consumer group, whose partitions come and go.
+
+librdkafka's calls wait, so they are made in threads of the consumer's own; one for reading and one
+for commits, which must not stand behind a read that waits for records. A read that was given up is
+not lost: the next one takes what it brings.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from meshkit.errors import LogUnavailable
+from meshkit.events.kafka_config import KafkaConnection
+from meshkit.events.log import Record
+
+log = structlog.get_logger()
+
+_SLICE_SECONDS = 0.2
+_CALL_SECONDS = 10.0
+_HEADERLESS: tuple[tuple[str, bytes], ...] = ()
+# The group is moving, or this member was taken for dead: its partitions have other readers now.
+_NOT_OURS = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError._ASSIGNMENT_LOST,
+        KafkaError._NO_OFFSET,
+    }
+)
+
+
+class KafkaConsumer:
+    """One member of a group over `topic`. `is_closed` tells that the whole log was closed."""
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        group: str,
+        *,
+        is_closed: Callable[[], bool],
+        leave: Callable[["KafkaConsumer"], None],
+    ) -> None:
+        self._topic = topic
+        self._kafka_topic = connection.prefix + topic
+        self._is_closed = is_closed
+        self._leave = leave
+        self._consumer = Consumer(connection.consumer_settings(group))
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="kafka-reader")
+        self._committing = ThreadPoolExecutor(1, thread_name_prefix="kafka-commits")
+        self._in_flight: Future[list[Record]] | None = None
+        self._subscribed = False
+        self._ended = False
+
+    async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
+        """Return the next records, or none after `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            self._refuse_if_closed()
+            left = max(0.0, deadline - loop.time())
+            records = await self._read(max_records, min(left, _SLICE_SECONDS))
+            if records or left == 0.0:
+                return records or ()
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Remember per partition the offset of the next record to read."""
+        self._refuse_if_closed()
+        if offsets:
+            await self._call(self._committing, self._commit, dict(offsets))
+
+    async def rewind(self) -> None:
+        """Go back to the committed offsets."""
+        self._refuse_if_closed()
+        if self._in_flight is not None:
+            await asyncio.wait([asyncio.wrap_future(self._in_flight)])
+            self._in_flight = None
+        await self._call(self._reading, self._seek_committed)
+
+    async def close(self) -> None:
+        """Leave the group: the others take its partitions over at once."""
+        if self._ended:
+            return
+        self._ended = True
+        self._leave(self)
+        await asyncio.to_thread(self._committing.shutdown)
+        await asyncio.get_running_loop().run_in_executor(self._reading, self._consumer.close)
+        self._reading.shutdown(wait=False)
+
+    async def _read(self, max_records: int, timeout: float) -> list[Record]:
+        if self._in_flight is None:
+            self._in_flight = self._reading.submit(self._poll, max_records, timeout)
+        try:
+            records = await asyncio.shield(asyncio.wrap_future(self._in_flight))
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._in_flight = None
+            raise
+        self._in_flight = None
+        return records
+
+    def _poll(self, max_records: int, timeout: float) -> list[Record]:
+        if not self._subscribed:
+            self._consumer.subscribe([self._kafka_topic])
+            self._subscribed = True
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return []
+        messages = [first]
+        if max_records > 1:
+            messages += self._consumer.consume(max_records - 1, 0)
+        records = [self._record(message) for message in messages if message.error() is None]
+        if not records and (error := messages[0].error()) is not None:
+            raise _unavailable(error)
+        return records
+
+    def _record(self, message: Message) -> Record:
+        kind, timestamp_ms = message.timestamp()
+        headers: Any = message.headers()
+        return Record(
+            self._topic,
+            message.partition() or 0,
+            message.offset() or 0,
+            _bytes(message.key()) or b"",
+            _bytes(message.value()),
+            tuple((name, value or b"") for name, value in headers) if headers else _HEADERLESS,
+            timestamp_ms if kind != TIMESTAMP_NOT_AVAILABLE else 0,
+        )
+
+    def _commit(self, offsets: dict[int, int]) -> None:
+        mine = {partition.partition for partition in self._consumer.assignment()}
+        places = [
+            TopicPartition(self._kafka_topic, partition, offset)
+            for partition, offset in offsets.items()
+            # A member commits what it has; before it has joined, what it is told to.
+            if partition in mine or not self._subscribed
+        ]
+        if not places:
+            return
+        try:
+            answers = self._consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_OURS:
+                raise
+            log.info("commit_left_to_the_next_owner", reason=error.args[0].str())
+            return
+        for answer in answers or ():
+            if answer.error is not None and answer.error.code() not in _NOT_OURS:
+                raise _unavailable(answer.error)
+
+    def _seek_committed(self) -> None:
+        mine = self._consumer.assignment()
+        for place in self._consumer.committed(mine, timeout=_CALL_SECONDS) if mine else ():
+            if place.offset == OFFSET_INVALID:
+                place.offset = OFFSET_BEGINNING
+            self._consumer.seek(place)
+
+    async def _call(
+        self, threads: ThreadPoolExecutor, function: Callable[..., None], *arguments: Any
+    ) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+        except KafkaException as error:
+            raise _unavailable(error.args[0]) from None
+
+    def _refuse_if_closed(self) -> None:
+        if self._ended or self._is_closed():
+            raise LogUnavailable("the event log is closed", retry_after=1.0)
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _unavailable(error: KafkaError) -> LogUnavailable:
+    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+        return LogUnavailable("the topic does not exist yet (mesh topics ensure)", retry_after=1.0)
+    return LogUnavailable(f"the brokers do not answer: {error.str()}", retry_after=1.0)
+
+
+__all__ = ["KafkaConsumer"]

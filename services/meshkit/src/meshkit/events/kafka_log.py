@@ -1,0 +1,126 @@
+"""The event log in Kafka, or Redpanda, or whatever speaks its protocol.
+
+Nothing here waits for brokers at the start: a service that comes up before them says so in
+`/readyz` and refuses with 503, and works from the moment they are there. Topics are made by
+`mesh topics ensure` (`kafka_topics`), never in passing.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from meshkit.errors import LogUnavailable
+from meshkit.events.kafka_config import KafkaConnection
+from meshkit.events.kafka_consumer import KafkaConsumer
+from meshkit.events.kafka_producer import KafkaProducer
+from meshkit.events.log import TOPICS, Lag, NewRecord, Position, TopicSpec, UnknownTopic
+
+T = TypeVar("T")
+
+_CALL_SECONDS = 10.0
+
+
+class KafkaEventLog:
+    """An EventLog over Kafka, made in the event loop that uses it."""
+
+    def __init__(self, connection: KafkaConnection, topics: Iterable[TopicSpec] = TOPICS) -> None:
+        self._connection = connection
+        self._topics = {topic.name: connection.prefix + topic.name for topic in topics}
+        self._producer = KafkaProducer(connection)
+        self._admin = AdminClient(connection.settings())
+        self._consumers: set[KafkaConsumer] = set()
+        self._closed = False
+
+    async def publish(self, topic: str, record: NewRecord) -> Position:
+        """Append one record and return its place once acknowledged. Raises LogUnavailable."""
+        return (await self._producer.publish(self._name(topic), (record,)))[0]
+
+    async def publish_many(self, topic: str, records: Sequence[NewRecord]) -> Sequence[Position]:
+        """Append records in their order. Raises LogUnavailable where any was not acknowledged."""
+        return await self._producer.publish(self._name(topic), records) if records else ()
+
+    def consumer(self, topic: str, group: str) -> KafkaConsumer:
+        """Return a new member of `group`, which joins with its first read. Raises UnknownTopic."""
+        self._name(topic)
+        consumer = KafkaConsumer(
+            self._connection,
+            topic,
+            group,
+            is_closed=lambda: self._closed,
+            leave=self._consumers.discard,
+        )
+        self._consumers.add(consumer)
+        return consumer
+
+    async def lag(self, topic: str, group: str) -> Lag:
+        """Return how far a group is behind; records that compaction removed are counted too."""
+        return await self._call(lambda: self._lag(self._name(topic), group))
+
+    async def log_id(self, topic: str) -> str:
+        """Return the identity of a topic: another cluster's, or one made anew, has another."""
+        return await self._call(lambda: self._log_id(self._name(topic)))
+
+    async def close(self) -> None:
+        """Finish what was accepted, then leave all groups."""
+        self._closed = True
+        await self._producer.close()
+        await asyncio.gather(*(consumer.close() for consumer in list(self._consumers)))
+
+    def _name(self, topic: str) -> str:
+        try:
+            return self._topics[topic]
+        except KeyError:
+            raise UnknownTopic(f"this log has no topic {topic!r}") from None
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(function)
+        except KafkaException as error:
+            detail = f"the brokers do not answer: {error.args[0].str()}"
+            raise LogUnavailable(detail, retry_after=1.0) from None
+
+    def _lag(self, topic: str, group: str) -> Lag:
+        partitions = self._partitions(topic)
+        group = self._connection.prefix + group
+        request = ConsumerGroupTopicPartitions(group, partitions)
+        answer = self._admin.list_consumer_group_offsets([request], request_timeout=_CALL_SECONDS)[
+            group
+        ].result()
+        committed = {
+            place.partition: place.offset
+            for place in answer.topic_partitions or ()
+            if place.offset != OFFSET_INVALID
+        }
+        first = self._ends(partitions, OffsetSpec.earliest())
+        last = self._ends(partitions, OffsetSpec.latest())
+        waiting = sum(
+            max(0, last[number] - max(committed.get(number, 0), first[number])) for number in last
+        )
+        return Lag(committed, waiting)
+
+    def _log_id(self, topic: str) -> str:
+        cluster = self._admin.describe_cluster(request_timeout=_CALL_SECONDS).result()
+        return f"{cluster.cluster_id}/{topic}"
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        found = self._admin.list_topics(topic, timeout=_CALL_SECONDS).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return [TopicPartition(topic, number) for number in found.partitions]
+
+    def _ends(self, partitions: list[TopicPartition], which: OffsetSpec) -> dict[int, int]:
+        answers = self._admin.list_offsets(
+            dict.fromkeys(partitions, which), request_timeout=_CALL_SECONDS
+        )
+        return {place.partition: answer.result().offset for place, answer in answers.items()}
+
+
+__all__ = ["KafkaEventLog"]
