@@ -107,11 +107,11 @@ class FlakyStore(MemoryVectorStore):
         super().__init__()
         self.failures = failures
 
-    async def apply(self, changes: Sequence[Change]) -> int:
+    async def apply(self, changes: Sequence[Change]) -> None:
         if self.failures:
             self.failures -= 1
             raise StoreUnavailable("away")
-        return await super().apply(changes)
+        await super().apply(changes)
 
 
 async def test_store_that_is_away_is_waited_for_and_nothing_is_dead_lettered() -> None:
@@ -124,10 +124,10 @@ async def test_store_that_is_away_is_waited_for_and_nothing_is_dead_lettered() -
 class PickyStore(MemoryVectorStore):
     """A store that cannot take one user, whatever else is in the batch."""
 
-    async def apply(self, changes: Sequence[Change]) -> int:
+    async def apply(self, changes: Sequence[Change]) -> None:
         if any(isinstance(c, Upsert) and c.user.user_id == "poison" for c in changes):
             raise ValueError("this one breaks me")
-        return await super().apply(changes)
+        await super().apply(changes)
 
 
 async def test_poison_in_a_batch_costs_only_itself() -> None:

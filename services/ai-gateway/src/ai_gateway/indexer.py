@@ -131,7 +131,7 @@ class Indexer:
     async def _apply(self, events: Sequence[tuple[Record, UserEvent]]) -> None:
         """Apply events; one that cannot be applied is found by halving and set aside."""
         try:
-            applied = await self._store.apply(await self._changes(events))
+            await self._store.apply(await self._changes(events))
         except (StoreUnavailable, EmbedderUnavailable):
             raise
         except Exception as error:
@@ -143,8 +143,7 @@ class Indexer:
             log.exception("event_not_applicable", event_id=events[0][1].event_id)
             await self._dead_letter(events[0][0], f"cannot be applied: {error}", attempts=2)
             return
-        metrics.EVENTS_INDEXED.inc(applied)
-        metrics.EVENTS_STALE.inc(len(events) - applied)
+        metrics.EVENTS_INDEXED.inc(len(events))
 
     async def _changes(self, events: Sequence[tuple[Record, UserEvent]]) -> list[Change]:
         texts = [

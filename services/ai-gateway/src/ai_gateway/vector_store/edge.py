@@ -71,13 +71,11 @@ class EdgeVectorStore:
         """The process id of the living engine process."""
         return self._child.pid if self._child is not None and self._alive.is_set() else None
 
-    async def apply(self, changes: Sequence[Change]) -> int:
-        """Apply changes; returns how many were newer. Raises StoreUnavailable."""
-        if not changes:
-            return 0
-        messages = [_message(change) for change in changes]
-        applied: int = await self._living().call(wire.Apply(messages, unix_ms()))
-        return applied
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Apply changes. Raises StoreUnavailable."""
+        if changes:
+            messages = [_message(change) for change in changes]
+            await self._living().call(wire.Apply(messages, unix_ms()))
 
     async def flush(self) -> None:
         """Return once everything applied is on the disk. Raises StoreUnavailable."""

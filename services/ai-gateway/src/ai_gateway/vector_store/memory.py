@@ -35,9 +35,8 @@ class MemoryVectorStore:
         """The identity of the stored points."""
         return "memory"
 
-    async def apply(self, changes: Sequence[Change]) -> int:
-        """Apply changes; returns how many were newer."""
-        touched = set()
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Apply changes."""
         for change in changes:
             user_id = change.user.user_id if isinstance(change, Upsert) else change.user_id
             point = point_id(change.tenant, user_id)
@@ -45,8 +44,6 @@ class MemoryVectorStore:
             if known is None or change.revision > known.revision:
                 upsert = change if isinstance(change, Upsert) else None
                 self._points[point] = _Stored(change.tenant.tenant_uid, change.revision, upsert)
-                touched.add(point)
-        return len(touched)
 
     async def flush(self) -> None:
         """Nothing to wait for."""

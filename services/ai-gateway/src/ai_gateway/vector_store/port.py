@@ -89,9 +89,9 @@ class VectorStore(Protocol):
         """The identity of the stored data. Another one means that nothing applied before is
         there any more, so that everything has to be applied again."""
 
-    async def apply(self, changes: Sequence[Change]) -> int:
+    async def apply(self, changes: Sequence[Change]) -> None:
         """Apply changes in their order; once this returns they are searchable and survive the
-        death of the store's process. Returns how many were newer than what was stored.
+        death of the store's process. One older than what is stored changes nothing.
 
         Raises StoreUnavailable; then any prefix of the changes may have been applied.
         """

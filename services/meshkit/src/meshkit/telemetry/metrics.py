@@ -22,7 +22,6 @@ REFUSALS = Counter(
     ("limit", "enforcement"),
 )
 EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is searchable.")
-EVENTS_STALE = Counter("mesh_events_stale_total", "Events that were older than what is stored.")
 EVENTS_DEAD_LETTERED = Counter(
     "mesh_events_dead_lettered_total", "Events that cannot be understood."
 )
@@ -64,7 +63,6 @@ def exposition() -> tuple[bytes, str]:
 __all__ = [
     "EVENTS_DEAD_LETTERED",
     "EVENTS_INDEXED",
-    "EVENTS_STALE",
     "FOREIGN_POINTS",
     "FRESHNESS",
     "INDEXER_LAG",

@@ -1,0 +1,263 @@
+"""The vector store in a Qdrant server.
+
+Searches go to the alias, so they follow it the moment it moves. Changes go to the collection that
+was opened, whose id the indexer's progress belongs to. A watch looks at the alias now and then: a
+collection that is gone, moved or not ours shows within seconds.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Self
+
+import aiohttp
+import orjson
+import structlog
+
+from ai_gateway.vector_store import qdrant_wire as wire
+from ai_gateway.vector_store.port import (
+    DENSE,
+    Change,
+    Hit,
+    StoreMismatch,
+    StoreUnavailable,
+    User,
+    point_id,
+)
+from ai_gateway.vector_store.qdrant_layout import ALIAS, LAYOUT, Collection, QdrantLayout
+from ai_gateway.vectors import Query
+from meshkit.clock import unix_ms
+from meshkit.telemetry import metrics
+from meshkit.tenancy.identity import TenantContext
+
+log = structlog.get_logger()
+
+CHUNK = 64
+_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=2)
+_READ_ATTEMPTS = 4
+_BACKOFF_SECONDS = 0.05
+_WATCH_SECONDS = 2.0
+_MARKER_RETENTION_MS = 24 * 3600 * 1000
+_SWEEP_EVERY_SECONDS = 3600.0
+_OK, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 200, 404, 429, 500
+_KEY_REFUSED = (401, 403)
+
+
+class RequestRefused(Exception):
+    """The server finds a request itself wrong: sending it again would not help."""
+
+
+class QdrantVectorStore:
+    """A VectorStore over a Qdrant server. Made by `open`, ended by `close`."""
+
+    def __init__(
+        self, url: str, api_key: str | None, alias: str, embedder: str, dimension: int
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._alias = alias
+        self._embedder = embedder
+        self._dimension = dimension
+        self._log_id: str | None = None
+        self._layout = QdrantLayout(self._url, api_key, alias)
+        headers = {"content-type": "application/json"} | ({"api-key": api_key} if api_key else {})
+        self._http = aiohttp.ClientSession(
+            headers=headers,
+            timeout=_TIMEOUT,
+            connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=60),
+        )
+        self._collection: Collection | None = None
+        self._problem = "the collection has not been looked at yet"
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        alias: str = ALIAS,
+        embedder_name: str,
+        dimension: int,
+        log_id: str | None = None,
+    ) -> Self:
+        """Open the collection behind the alias. Raises StoreMismatch, StoreUnavailable.
+
+        With `log_id` it is opened to be filled from that log, and made where there is none; without
+        it only to be searched, and then it may come later.
+        """
+        store = cls(url, api_key, alias, embedder_name, dimension)
+        store._log_id = log_id
+        try:
+            await store._look()
+        except StoreUnavailable:
+            if log_id is not None:
+                await store._release()
+                raise
+        except StoreMismatch:
+            await store._release()
+            raise
+        store._tasks.append(asyncio.create_task(store._watch(), name="alias-watch"))
+        if log_id is not None:
+            store._tasks.append(asyncio.create_task(store._sweep(), name="marker-sweep"))
+        return store
+
+    @property
+    def collection_id(self) -> str:
+        """The identity of the stored points, empty while there is no collection."""
+        return self._collection.meta.collection_id if self._collection is not None else ""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the collection cannot be used now, None while it can."""
+        return self._problem if self._collection is None else None
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Apply changes. Raises StoreUnavailable, and RequestRefused for what never will do."""
+        name = self._opened().name
+        newest = list(wire.newest_by_point(changes).items())
+        for start in range(0, len(newest), CHUNK):
+            body = wire.upsert_body(newest[start : start + CHUNK], unix_ms())
+            await self._call("PUT", f"/collections/{name}/points?wait=true", body)
+
+    async def flush(self) -> None:
+        """Nothing to wait for: what was applied is in the server's write-ahead log."""
+
+    async def search(self, tenant: TenantContext, query: Query, limit: int) -> Sequence[Hit]:
+        """Return the tenant's users nearest in either space. Raises StoreUnavailable."""
+        body = wire.search_body(tenant, query, limit)
+        answer = await self._read(f"/collections/{self._alias}/points/query/batch", body)
+        return wire.hits(answer, lambda payload: _belongs(payload, tenant))
+
+    async def get(self, tenant: TenantContext, user_id: str) -> User | None:
+        """Return one user of the tenant, or None. Raises StoreUnavailable."""
+        body = orjson.dumps({"ids": [str(point_id(tenant, user_id))], "with_payload": True})
+        answer = await self._read(f"/collections/{self._alias}/points", body)
+        return wire.retrieved(answer, lambda payload: _belongs(payload, tenant))
+
+    async def count(self, tenant: TenantContext) -> int:
+        """Return how many users of the tenant are stored. Raises StoreUnavailable."""
+        # A marker has no vector, so it is not counted.
+        living = wire.tenant_filter(tenant, {"has_vector": DENSE})
+        body = orjson.dumps({"filter": living, "exact": True})
+        return wire.counted(await self._read(f"/collections/{self._alias}/points/count", body))
+
+    async def delete_tenant(self, tenant: TenantContext) -> None:
+        """Remove every point and marker of the tenant. Raises StoreUnavailable."""
+        body = orjson.dumps({"filter": wire.tenant_filter(tenant)})
+        name = self._opened().name
+        await self._call("POST", f"/collections/{name}/points/delete?wait=true", body)
+
+    async def close(self) -> None:
+        """Release the connections."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await self._release()
+
+    async def _release(self) -> None:
+        await self._http.close()
+        await self._layout.close()
+
+    def _opened(self) -> Collection:
+        if self._collection is None:
+            raise StoreUnavailable(self._problem)
+        return self._collection
+
+    async def _read(self, path: str, body: bytes) -> bytes:
+        """Ask again where it did not answer, a little later each time: reading is safe."""
+        self._opened()
+        for attempt in range(_READ_ATTEMPTS - 1):
+            try:
+                return await self._call("POST", path, body)
+            except StoreUnavailable:
+                await asyncio.sleep(_BACKOFF_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+        return await self._call("POST", path, body)
+
+    async def _call(self, method: str, path: str, body: bytes) -> bytes:
+        try:
+            async with self._http.request(method, self._url + path, data=body) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = type(error).__name__
+            raise StoreUnavailable(f"the Qdrant server does not answer ({reason})") from None
+        if answer.status == _OK:
+            return content
+        if answer.status in _KEY_REFUSED and b"strict mode" not in content.lower():
+            raise StoreUnavailable("the Qdrant server refuses the API key (MESH_QDRANT_API_KEY)")
+        if answer.status in (_NOT_FOUND, _TOO_MANY) or answer.status >= _SERVER_ERROR:
+            raise StoreUnavailable(f"the Qdrant server answers {answer.status}")
+        raise RequestRefused(f"the Qdrant server answers {answer.status}: {content[:300]!r}")
+
+    async def _look(self) -> None:
+        """Find the collection behind the alias, and make it where that is ours to do."""
+        try:
+            found = await self._layout.current()
+            if found is None and self._log_id is not None:
+                found = await self._make()
+            if found is not None:
+                self._check(found)
+        except (StoreUnavailable, StoreMismatch) as error:
+            self._problem = str(error)
+            raise
+        if found is None:
+            self._problem = "there is no collection yet; the indexer makes it"
+        self._collection = found
+
+    async def _make(self) -> Collection:
+        assert self._log_id is not None  # noqa: S101 - only called where it is set
+        numbers = await self._layout.numbers()
+        number = max(numbers, default=1)
+        made = await self._layout.create(number, self._embedder, self._dimension, self._log_id)
+        await self._layout.point_alias_to(made.name)
+        log.info("collection_made", collection=made.name)
+        return made
+
+    def _check(self, found: Collection) -> None:
+        meta = found.meta
+        wanted = (LAYOUT, self._embedder, self._dimension, self._log_id or meta.log_id)
+        stored = (meta.layout, meta.embedder, meta.dimension, meta.log_id)
+        for what, has, wants in zip(_COMPARED, stored, wanted, strict=True):
+            if has != wants:
+                raise StoreMismatch(
+                    f"the points in {found.name} were made with {what} {has}, this process has"
+                    f" {wants}: run `mesh reindex` to make them again; searches go on meanwhile"
+                )
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            before = self.collection_id
+            try:
+                await self._look()
+            except StoreMismatch as error:
+                self._collection = None
+                log.error("collection_refused", reason=str(error))
+            except StoreUnavailable:
+                # Only away: what was opened still is what it was.
+                continue
+            if before and before != self.collection_id:
+                log.info("collection_changed", was=before, now=self.collection_id)
+
+    async def _sweep(self) -> None:
+        """Remove deletion markers that no late event can need any more."""
+        while True:
+            old = {"key": "deletedAt", "range": {"lt": unix_ms() - _MARKER_RETENTION_MS}}
+            body = orjson.dumps({"filter": {"must": [old]}})
+            with suppress(StoreUnavailable):
+                path = f"/collections/{self._opened().name}/points/delete"
+                await self._call("POST", path, body)
+            await asyncio.sleep(_SWEEP_EVERY_SECONDS)
+
+
+_COMPARED = ("layout", "embedder", "dimension", "event log")
+
+
+def _belongs(payload: Any, tenant: TenantContext) -> bool:
+    if payload.tenant_uid == tenant.tenant_uid:
+        return True
+    metrics.FOREIGN_POINTS.inc()
+    log.error("foreign_point_dropped", tenant=tenant.tenant_id)
+    return False

@@ -1,0 +1,165 @@
+"""The bodies of the hot requests to a Qdrant server, straight from numpy.
+
+A point as the official client's models costs several times as much to build and write as this
+(`tests/bench/upsert.py`); everything that is not hot goes through that client (`qdrant_layout`).
+
+The revision guard is in the server: an upsert carries, as `update_filter`, for each of its points
+the condition that the stored revision is older. The server looks and writes in one step, so not
+even a second indexer that does not know it has lost its partition can put an old state back.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from ai_gateway.vector_store.port import DENSE, LEXICAL, Change, Hit, Upsert, User, point_id
+from ai_gateway.vectors import Query
+from meshkit.tenancy.identity import TenantContext
+
+_PAYLOAD = ["tenantUid", "userId", "email", "name", "attributes"]
+
+
+class Found(msgspec.Struct):
+    """What a hit carries. `tenant_uid` is that of the stored point, for the check."""
+
+    id: str
+    payload: "FoundPayload"
+    score: float = 0.0
+
+
+class FoundPayload(msgspec.Struct, rename="camel"):
+    """The payload of a user's point; a deletion marker has neither e-mail nor name."""
+
+    tenant_uid: str
+    user_id: str
+    email: str = ""
+    name: str = ""
+    attributes: dict[str, Any] = {}
+    deleted: bool = False
+
+
+class _Points(msgspec.Struct):
+    points: list[Found]
+
+
+class _Batches(msgspec.Struct):
+    result: list[_Points]
+
+
+class _Retrieved(msgspec.Struct):
+    result: list[Found]
+
+
+class _Counted(msgspec.Struct):
+    count: int
+
+
+class _Count(msgspec.Struct):
+    result: _Counted
+
+
+_decode_batches = msgspec.json.Decoder(_Batches).decode
+_decode_retrieved = msgspec.json.Decoder(_Retrieved).decode
+_decode_count = msgspec.json.Decoder(_Count).decode
+
+
+def tenant_filter(tenant: TenantContext, *more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the filter that every read and bulk write carries."""
+    return {"must": [{"key": "tenantUid", "match": {"value": tenant.tenant_uid}}, *more]}
+
+
+def newest_by_point(changes: Sequence[Change]) -> dict[str, Change]:
+    """Fold several changes of a point: the highest revision stays, wherever it stands."""
+    newest: dict[str, Change] = {}
+    for change in changes:
+        user_id = change.user.user_id if isinstance(change, Upsert) else change.user_id
+        point = str(point_id(change.tenant, user_id))
+        known = newest.get(point)
+        if known is None or change.revision >= known.revision:
+            newest[point] = change
+    return newest
+
+
+def upsert_body(changes: Sequence[tuple[str, Change]], now_ms: int) -> bytes:
+    """Return the body that applies changes of different points, each guarded by its revision."""
+    body = {
+        "points": [_point(point, change, now_ms) for point, change in changes],
+        "update_filter": {
+            "should": [
+                {
+                    "must": [
+                        {"has_id": [point]},
+                        {"key": "revision", "range": {"lt": change.revision}},
+                    ]
+                }
+                for point, change in changes
+            ]
+        },
+    }
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def search_body(tenant: TenantContext, query: Query, limit: int) -> bytes:
+    """Return the body of a batch of two queries: the nearest in each space."""
+    lexical = {"indices": query.lexical.indices, "values": query.lexical.values}
+    common = {"filter": tenant_filter(tenant), "limit": limit, "with_payload": _PAYLOAD}
+    searches = [
+        {"query": query.dense, "using": DENSE, **common},
+        {"query": lexical, "using": LEXICAL, **common},
+    ]
+    return orjson.dumps({"searches": searches}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def hits(answer: bytes, belongs: Any) -> list[Hit]:
+    """Return the users in the answer to `search_body` that `belongs` lets pass."""
+    by_dense, by_lexical = _decode_batches(answer).result
+    dense = {found.id: found for found in by_dense.points}
+    lexical = {found.id: found for found in by_lexical.points}
+    merged = []
+    for point in dense | lexical:
+        found = dense.get(point) or lexical[point]
+        if belongs(found.payload):
+            merged.append(
+                Hit(_user(found.payload), _score(dense.get(point)), _score(lexical.get(point)))
+            )
+    return merged
+
+
+def retrieved(answer: bytes, belongs: Any) -> User | None:
+    """Return the user in the answer to a retrieval of one point; a marker is nobody."""
+    for found in _decode_retrieved(answer).result:
+        if belongs(found.payload) and not found.payload.deleted:
+            return _user(found.payload)
+    return None
+
+
+def counted(answer: bytes) -> int:
+    """Return the number in the answer to a count."""
+    return _decode_count(answer).result.count
+
+
+def _point(point: str, change: Change, now_ms: int) -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        "tenantId": change.tenant.tenant_id,
+        "tenantUid": change.tenant.tenant_uid,
+        "revision": change.revision,
+    }
+    if not isinstance(change, Upsert):
+        payload |= {"userId": change.user_id, "deleted": True, "deletedAt": now_ms}
+        return {"id": point, "vector": {}, "payload": payload}
+    user = change.user
+    payload["userId"] = user.user_id
+    payload |= {"email": user.email, "name": user.name, "attributes": dict(user.attributes)}
+    lexical = {"indices": change.lexical.indices, "values": change.lexical.values}
+    vectors = {DENSE: change.dense, LEXICAL: lexical}
+    return {"id": point, "vector": vectors, "payload": payload}
+
+
+def _user(payload: FoundPayload) -> User:
+    return User(payload.user_id, payload.email, payload.name, payload.attributes)
+
+
+def _score(found: Found | None) -> float | None:
+    return None if found is None else min(1.0, max(0.0, found.score))

@@ -1,0 +1,168 @@
+"""What only the server does: collections that are not ours, aliases that move, keys, absence."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from qdrant_client import AsyncQdrantClient, models  # noqa: TID251 - the outsider's view
+
+from ai_gateway.vector_store.port import StoreMismatch, StoreUnavailable
+from ai_gateway.vector_store.qdrant import QdrantVectorStore, RequestRefused
+from ai_gateway.vector_store.qdrant_layout import QdrantLayout
+from builders import DENSE, make_context, make_query, make_upsert
+from mesh_process import free_ports
+from qdrant_server import open_store, own_alias, own_collection, qdrant_url
+from waiting import eventually
+
+A, B = make_context("tenant-a"), make_context("tenant-b")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"), [({"embedder_name": "other-v9"}, "embedder"), ({"log_id": "2"}, "log")]
+)
+async def test_collection_of_something_else_is_refused_with_the_way_out(
+    given: dict[str, str], named: str
+) -> None:
+    async with own_alias() as alias:
+        store = await open_store(alias)
+        await store.close()
+        with pytest.raises(StoreMismatch, match=f"{named}.*mesh reindex"):
+            await open_store(alias, **given)
+
+
+async def test_collection_opened_again_is_the_same_one() -> None:
+    async with own_alias() as alias:
+        store = await open_store(alias)
+        first = store.collection_id
+        await store.apply([make_upsert(A)])
+        await store.close()
+        again = await open_store(alias)
+        assert again.collection_id == first
+        assert await again.count(A) == 1
+        await again.close()
+
+
+async def test_collection_that_somebody_changed_is_refused() -> None:
+    async with own_alias() as alias:
+        await (await open_store(alias)).close()
+        client = AsyncQdrantClient(url=qdrant_url(), check_compatibility=False)
+        await client.delete_payload_index(f"{alias}_1", "tenantUid")
+        await client.close()
+        with pytest.raises(StoreMismatch, match="no tenant index"):
+            await open_store(alias)
+
+
+async def test_collection_of_somebody_else_is_refused() -> None:
+    async with own_alias() as alias:
+        client = AsyncQdrantClient(url=qdrant_url(), check_compatibility=False)
+        size = models.VectorParams(size=4, distance=models.Distance.DOT)
+        await client.create_collection(f"{alias}_1", vectors_config=size)
+        await client.close()
+        layout = QdrantLayout(qdrant_url(), None, alias)
+        await layout.point_alias_to(f"{alias}_1")
+        await layout.close()
+        with pytest.raises(StoreMismatch, match=r"no cosine vector.*mesh reindex"):
+            await open_store(alias)
+
+
+async def test_processes_that_start_together_use_one_collection() -> None:
+    async with own_alias() as alias:
+        stores = await asyncio.gather(*(open_store(alias) for _ in range(5)))
+        assert len({store.collection_id for store in stores}) == 1
+        await asyncio.gather(*(store.close() for store in stores))
+
+
+async def test_search_follows_the_alias_and_the_watch_notices() -> None:
+    async with own_alias() as alias:
+        store = await open_store(alias)
+        await store.apply([make_upsert(A, name="Old")])
+        layout = QdrantLayout(qdrant_url(), None, alias)
+        made = await layout.create(2, DENSE.name, DENSE.dimension, "log-1")
+        await layout.point_alias_to(made.name)
+        await layout.close()
+        assert await store.count(A) == 0
+        await eventually(lambda: store.collection_id == made.meta.collection_id)
+        await store.close()
+
+
+async def test_searching_process_may_come_before_the_collection() -> None:
+    async with own_alias() as alias:
+        searching = await QdrantVectorStore.open(
+            qdrant_url(), alias=alias, embedder_name=DENSE.name, dimension=DENSE.dimension
+        )
+        with pytest.raises(StoreUnavailable, match="no collection yet"):
+            await searching.search(A, make_query("alice"), 5)
+        filling = await open_store(alias)
+        await filling.apply([make_upsert(A)])
+        await eventually(lambda: searching.problem is None)
+        assert await searching.count(A) == 1
+        await filling.close()
+        await searching.close()
+
+
+async def test_server_that_is_away_is_said_to_be() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await QdrantVectorStore.open(
+            f"http://127.0.0.1:{port}",
+            embedder_name=DENSE.name,
+            dimension=DENSE.dimension,
+            log_id="log-1",
+        )
+
+
+async def test_request_that_is_wrong_is_no_outage() -> None:
+    async with own_collection() as store:
+        change = make_upsert(A)
+        too_long = DENSE.vectors(["x"]).repeat(2, axis=1)[0]
+        wrong = type(change)(A, change.user, 2, too_long, change.lexical)
+        with pytest.raises(RequestRefused):
+            await store.apply([wrong])
+
+
+async def test_server_itself_refuses_a_vector_search_without_a_tenant() -> None:
+    async with own_alias() as alias:
+        store = await open_store(alias)
+        await store.apply([make_upsert(A)])
+        vector = make_query("alice").dense.tolist()
+        body = {"query": vector, "using": "dense", "limit": 5, "with_payload": True}
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{qdrant_url()}/collections/{alias}/points/query", json=body) as answer,
+        ):
+            content = await answer.text()
+        await store.close()
+        # By version; sparse searches are not covered by the rule.
+        assert answer.status in (400, 403), content
+
+
+async def test_point_that_another_tenant_owns_is_dropped_on_the_way_out() -> None:
+    async with own_alias() as alias:
+        store = await open_store(alias)
+        await store.apply([make_upsert(A)])
+        # Somebody writes past us: a point under A's id with B's uid.
+        client = AsyncQdrantClient(url=qdrant_url(), check_compatibility=False)
+        everything = models.Filter(must=[models.HasVectorCondition(has_vector="dense")])
+        await client.set_payload(alias, {"tenantUid": B.tenant_uid}, points=everything, wait=True)
+        await client.close()
+        assert await store.get(A, "u-1") is None
+        assert list(await store.search(A, make_query("alice"), 5)) == []
+        await store.close()
+
+
+async def test_late_writer_cannot_put_an_old_state_back() -> None:
+    """A zombie: it read its events before it lost the partition, and writes them after."""
+    async with own_alias() as alias:
+        zombie, owner = await open_store(alias), await open_store(alias)
+        users = [f"u-{n}" for n in range(100)]
+        held = [make_upsert(A, user, "Old", revision=n) for n, user in enumerate(users)]
+        await owner.apply(held)
+        await owner.apply(
+            [make_upsert(A, user, "New", revision=1000 + n) for n, user in enumerate(users)]
+        )
+        await asyncio.gather(*(zombie.apply(held) for _ in range(3)))
+        found = [await owner.get(A, user) for user in users]
+        assert {user.name for user in found if user is not None} == {"New"}
+        assert None not in found
+        await zombie.close()
+        await owner.close()
