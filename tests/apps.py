@@ -14,7 +14,6 @@ from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.embedding.lexical import LexicalEncoder
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.indexer import Indexer
-from ai_gateway.progress import IndexProgress
 from ai_gateway.search import UserSearch
 from ai_gateway.vector_store.memory import MemoryVectorStore
 from builders import make_policy
@@ -65,9 +64,8 @@ async def running_mesh(
     tenants = StaticTenantSource(*(policies or (make_policy("tenant-a"), make_policy("tenant-b"))))
     extractor = FeatureExtractor()
     vectorizer = Vectorizer(HashEmbedder(extractor), LexicalEncoder(extractor))
-    progress = IndexProgress()
     sealer = PositionSealer(bytes(range(32)))
-    search = UserSearch(store, vectorizer, progress, after_timeout=2.0)
+    search = UserSearch(store, vectorizer, after_timeout=2.0)
     limiter = RateLimiter()
 
     def resolve_tenant(tenant_id: TenantId) -> TenantContext | None:
@@ -76,7 +74,7 @@ async def running_mesh(
 
     users = create_users(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
     gateway = create_gateway(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
-    indexer = asyncio.create_task(Indexer(log, store, vectorizer, progress, resolve_tenant).run())
+    indexer = asyncio.create_task(Indexer(log, store, vectorizer, resolve_tenant).run())
     async with (
         httpx.AsyncClient(transport=httpx.ASGITransport(users), base_url="http://users") as u,
         httpx.AsyncClient(transport=httpx.ASGITransport(gateway), base_url="http://gateway") as g,

@@ -103,7 +103,7 @@ def fastapi(log: EventLog) -> Any:
             tenantId=tenant.tenant_id,
             eventId=event.event_id,
             status="accepted",
-            position=SEALER.seal(tenant.context, position),
+            position=SEALER.seal(tenant.context, user_id, position),
         )
 
     # FastAPI resolves annotations by module globals; these models are local to the function.

@@ -94,7 +94,9 @@ async def test_searching_process_may_come_before_the_collection() -> None:
             await searching.search(A, make_query("alice"), 5)
         filling = await open_store(alias)
         await filling.apply([make_upsert(A)])
-        await eventually(lambda: searching.problem is None)
+        async with asyncio.timeout(10):
+            while await searching.check() is not None:
+                await asyncio.sleep(0.05)
         assert await searching.count(A) == 1
         await filling.close()
         await searching.close()

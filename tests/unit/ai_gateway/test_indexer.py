@@ -12,7 +12,6 @@ from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.embedding.lexical import LexicalEncoder
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.indexer import GROUP, Indexer
-from ai_gateway.progress import IndexProgress
 from ai_gateway.vector_store.memory import MemoryVectorStore
 from ai_gateway.vector_store.port import Change, StoreUnavailable, Upsert
 from builders import make_context
@@ -34,7 +33,6 @@ class Harness:
     def __init__(self, store: MemoryVectorStore | None = None) -> None:
         self.log = MemoryEventLog()
         self.store = store or MemoryVectorStore()
-        self.progress = IndexProgress()
         self.now = 0.0
         extractor = FeatureExtractor()
         self.vectorizer = Vectorizer(HashEmbedder(extractor), LexicalEncoder(extractor))
@@ -44,7 +42,6 @@ class Harness:
             self.log,
             self.store,
             self.vectorizer,
-            self.progress,
             lambda tenant_id: A if tenant_id == "tenant-a" else None,
             clock=lambda: self.now,
         )

@@ -451,7 +451,7 @@ async def test_log_keeps_its_identity(tmp_path: Path) -> None:
     identities = []
     for name in ("a.db", "a.db", "b.db"):
         log = await SqliteEventLog.open(tmp_path / name, TOPICS)
-        identities.append(log.log_id)
+        identities.append(await log.log_id())
         await log.close()
     assert identities[0] == identities[1] != identities[2]
 
@@ -476,7 +476,7 @@ async def test_processes_that_start_at_once_make_one_log(tmp_path: Path) -> None
     opened = await asyncio.gather(
         *(SqliteEventLog.open(tmp_path / "events.db", TOPICS) for _ in range(4))
     )
-    assert len({log.log_id for log in opened}) == 1
+    assert len({await log.log_id() for log in opened}) == 1
     for log in opened:
         await log.close()
 

@@ -11,7 +11,7 @@ from builders import make_context, make_limit, make_policy
 from meshkit.errors import LogUnavailable
 from meshkit.events.log import USER_EVENTS, NewRecord, Position, Record
 from meshkit.events.memory_log import MemoryEventLog
-from meshkit.events.position import PositionSealer
+from meshkit.events.position import PositionSealer, Written
 
 A = {"X-Tenant-Id": "tenant-a"}
 ALICE = {"name": "Alice Doe", "email": "alice@example.com"}
@@ -44,7 +44,8 @@ async def test_position_is_the_events_place_sealed(mesh: Mesh) -> None:
     accepted = await mesh.create("tenant-a")
     (record,) = records(mesh)
     opened = PositionSealer(bytes(range(32))).open(make_context("tenant-a"), accepted["position"])
-    assert opened == Position(record.partition, record.offset)
+    place = Position(record.partition, record.offset)
+    assert opened == Written(accepted["userId"], place)
 
 
 async def test_both_paths_create(mesh: Mesh) -> None:

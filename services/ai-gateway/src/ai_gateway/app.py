@@ -1,33 +1,27 @@
-"""Composition root of ai-gateway: the public application, and the embedded whole around it."""
+"""Composition root of ai-gateway: the public application, and the process around it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from starlette.applications import Starlette
 
 from ai_gateway.api_users import user_operations
-from ai_gateway.embedding.features import FeatureExtractor
-from ai_gateway.embedding.hash import HashEmbedder
-from ai_gateway.embedding.lexical import LexicalEncoder
-from ai_gateway.embedding.vectorizer import Vectorizer
-from ai_gateway.indexer import Indexer
-from ai_gateway.indexing import indexing
-from ai_gateway.progress import IndexProgress
+from ai_gateway.indexing import create_indexer, indexing
 from ai_gateway.search import UserSearch
-from ai_gateway.vector_store.edge import EdgeVectorStore
-from meshkit.embedded import EmbeddedData
+from ai_gateway.stores import create_vectorizer, opened_store
+from meshkit.backends import opened_event_log, position_sealer
+from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
-from meshkit.events.sqlite_log import SqliteEventLog
 from meshkit.limits.gcra import RateLimiter
 from meshkit.runtime import run
 from meshkit.settings import MeshSettings
 from meshkit.tenancy.directory import watching
-from meshkit.tenancy.identity import TenantContext, TenantId
+from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
-from meshkit.web.admin import create_admin_app
+from meshkit.web.admin import Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
@@ -79,58 +73,44 @@ class Gateway:
 
 
 @asynccontextmanager
-async def embedded_gateway(
+async def running_gateway(
     settings: MeshSettings,
     *,
-    data: EmbeddedData,
-    log: SqliteEventLog,
+    log: EventLog | None,
     tenants: TenantSource,
     limiter: RateLimiter,
 ) -> AsyncIterator[Gateway]:
-    """Run the whole of ai-gateway on the embedded engine: store, indexer and searches."""
-    extractor = FeatureExtractor()
-    embedder = HashEmbedder(extractor)
-    vectorizer = Vectorizer(embedder, LexicalEncoder(extractor))
-    progress = IndexProgress()
-    sealer = data.position_sealer()
-    store = await EdgeVectorStore.open(
-        data.vectors,
-        embedder_name=embedder.name,
-        dimension=embedder.dimension,
-        log_id=log.log_id,
-    )
-
-    def resolve_tenant(tenant_id: TenantId) -> TenantContext | None:
-        policy = tenants.get(tenant_id)
-        return policy.context if policy is not None else None
-
-    try:
-        async with indexing(
-            lambda: Indexer(log, store, vectorizer, progress, resolve_tenant)
-        ) as health:
-            search = UserSearch(
-                store, vectorizer, progress, after_timeout=settings.after_timeout_seconds
+    """Run ai-gateway for as long as the block lasts; with a `log` it indexes it, too."""
+    vectorizer = create_vectorizer()
+    sealer = position_sealer(settings)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(opened_store(settings, vectorizer, log))
+        checks: dict[str, Check] = {"collection": store.check}
+        if log is not None:
+            health = await stack.enter_async_context(
+                indexing(lambda: create_indexer(log, store, vectorizer, tenants))
             )
-            public = create_app(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
-            yield Gateway(public, create_admin_app({"indexer": health.check}))
-    finally:
-        await store.close()
+            checks["indexer"] = health.check
+        search = UserSearch(store, vectorizer, after_timeout=settings.after_timeout_seconds)
+        public = create_app(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
+        yield Gateway(public, create_admin_app(checks))
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
-    """Run ai-gateway alone on the embedded data until `stop`."""
+    """Run ai-gateway until `stop`. On the embedded engine, which belongs to one process, it
+    indexes, too; beside a Qdrant server that is what `ai-gateway-indexer` is for."""
     public = bind(settings.host, settings.ai_gateway_port, "MESH_AI_GATEWAY_PORT")
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
-    data = EmbeddedData(settings.data_dir)
-    async with (
-        data.event_log() as log,
-        watching(settings.tenants) as tenants,
-        embedded_gateway(
-            settings, data=data, log=log, tenants=tenants, limiter=RateLimiter()
-        ) as gateway,
-        serving(gateway.admin, admin),
-        serving(gateway.public, public),
-    ):
+    async with AsyncExitStack() as stack:
+        log = None
+        if settings.qdrant_url is None:
+            log = await stack.enter_async_context(opened_event_log(settings))
+        tenants = await stack.enter_async_context(watching(settings.tenants))
+        gateway = await stack.enter_async_context(
+            running_gateway(settings, log=log, tenants=tenants, limiter=RateLimiter())
+        )
+        await stack.enter_async_context(serving(gateway.admin, admin))
+        await stack.enter_async_context(serving(gateway.public, public))
         await stop.wait()
 
 

@@ -1,44 +1,46 @@
-"""From the event log to the vector store, in batches.
+"""From the event log to the vector store, in batches, fairly.
 
 The promise: every event is applied at least once, in the order of its user's events, and applying
 it again changes nothing (the store's revision guard). So nothing here needs to be exact about
 when it is interrupted: offsets are committed only after the store has made what came before them
 durable, and a restart reads again from there.
 
-Away is not wrong: while the store or the embedder does not answer, the indexer waits and loses
-nothing. An event that can never be understood goes to the dead-letter topic, alone.
+    log ── Intake ──► Backlog ──take──► vectorize ──► apply ──► committed
+            (bounded, one line a tenant)   (the next batch while the last one is stored)
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 
-from ai_gateway.dead_letters import dead_letter
-from ai_gateway.embedding.port import EmbedderUnavailable
-from ai_gateway.embedding.text import user_text
+from ai_gateway.applying import Applier, Work
+from ai_gateway.backlog import Backlog, Item
+from ai_gateway.batching import BatchSize
 from ai_gateway.embedding.vectorizer import Vectorizer
-from ai_gateway.progress import IndexProgress
-from ai_gateway.vector_store.port import Change, Delete, StoreUnavailable, Upsert, User, VectorStore
+from ai_gateway.fairness import WeightOf
+from ai_gateway.intake import Intake
+from ai_gateway.vector_store.port import StoreUnavailable, VectorStore
 from meshkit.clock import Clock, WallClock, monotonic, utc_now
 from meshkit.errors import LogUnavailable
-from meshkit.events.envelope import BadEvent, UserEvent
-from meshkit.events.log import USER_EVENTS, Consumer, EventLog, Record
+from meshkit.events.envelope import BadEvent
+from meshkit.events.log import USER_EVENTS, Consumer, EventLog
 from meshkit.events.reading import ResolveTenant, from_record
 from meshkit.telemetry import metrics
 
 log = structlog.get_logger()
 
 GROUP = "ai-gateway-indexer"
-# Large enough to share the cost of a call, small enough that nobody waits long behind one: a batch
-# is a few milliseconds of the event loop and of the engine.
-BATCH_MOST = 64
-# Making the store durable holds it up, by some 7 ms and 6 µs a point: so it is done in a quiet
-# moment, and under steady traffic this often, before it becomes long. What is not committed is read
-# again after a crash.
+# Making the embedded store durable holds it up, by some 7 ms and 6 µs a point: so it is done under
+# steady traffic this often, before it becomes long. What is not committed is read again.
 COMMIT_EVERY_SECONDS = 1.0
-_POLL_SECONDS = 0.5
-_BACKOFF_LEAST, _BACKOFF_MOST = 0.05, 5.0
+_IDLE_SECONDS = 0.5
+
+
+def consumer_group(collection_id: str) -> str:
+    """Return the group of a collection: a new collection reads the log from its start."""
+    return f"{GROUP}.{collection_id}"
 
 
 class Indexer:
@@ -49,140 +51,126 @@ class Indexer:
         event_log: EventLog,
         store: VectorStore,
         vectorizer: Vectorizer,
-        progress: IndexProgress,
         resolve_tenant: ResolveTenant,
+        weight_of: WeightOf = lambda _: 1,
         *,
         clock: Clock = monotonic,
         wall_clock: WallClock = utc_now,
     ) -> None:
         self._log = event_log
         self._store = store
-        self._vectorizer = vectorizer
-        self._progress = progress
         self._resolve_tenant = resolve_tenant
         self._clock = clock
         self._wall_clock = wall_clock
-        self._uncommitted: dict[int, int] = {}
+        self._backlog = Backlog(weight_of)
+        self._batch_size = BatchSize()
+        self._applier = Applier(event_log, store, vectorizer, self._on_wait)
+        self._waits_for: str | None = None
+        self._intake: Intake | None = None
+        self._done: Mapping[int, int] = {}
+        self._committed: dict[int, int] = {}
         self._commit_due = 0.0
 
-    async def run(self) -> None:
-        """Index until cancelled; returns where the collection was replaced by an empty one.
+    @property
+    def problem(self) -> str | None:
+        """Why the index is not being kept up, None while it is."""
+        return self._waits_for or (self._intake.problem if self._intake is not None else None)
 
-        The consumer group is the collection's: a new collection reads the log from its start.
-        """
+    async def run(self) -> None:
+        """Index until cancelled; returns where the collection was replaced by another one."""
         collection_id = self._store.collection_id
-        group = f"{GROUP}.{collection_id}"
-        consumer = self._log.consumer(USER_EVENTS, group)
+        group = consumer_group(collection_id)
+        lag = await self._log.lag(USER_EVENTS, group)
+        log.info("indexing_starts", collection=collection_id, records_waiting=lag.records)
+        consumer = self._log.consumer(USER_EVENTS, group, lambda: self._done)
+        reader = self._log.reader(USER_EVENTS)
+        self._intake = Intake(consumer, reader, self._backlog)
+        reading = asyncio.create_task(self._intake.run(), name="intake")
         try:
-            lag = await self._log.lag(USER_EVENTS, group)
-            self._progress.restart(lag.committed)
-            log.info("indexing_starts", collection=collection_id, records_waiting=lag.records)
-            while self._store.collection_id == collection_id:
-                await self._step(consumer, collection_id)
+            await self._index(self._intake, reading, consumer, collection_id)
         finally:
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
             await self._commit(consumer, collection_id)
             await consumer.close()
+            await reader.close()
 
-    async def _step(self, consumer: Consumer, collection_id: str) -> None:
+    async def _index(
+        self,
+        intake: Intake,
+        reading: asyncio.Task[None],
+        consumer: Consumer,
+        collection_id: str,
+    ) -> None:
+        """Store one batch while the next one is embedded."""
+        storing: asyncio.Task[None] | None = None
         try:
-            records = await consumer.consume(BATCH_MOST, _POLL_SECONDS)
-        except LogUnavailable as error:
-            log.warning("log_unavailable", reason=error.detail)
-            await asyncio.sleep(_BACKOFF_MOST)
-            return
-        if records:
-            await self._index(records)
-        if not records or self._clock() >= self._commit_due:
-            await self._commit(consumer, collection_id)
+            while self._store.collection_id == collection_id:
+                if reading.done():
+                    reading.result()
+                intake.arrived.clear()
+                items = self._backlog.take(self._batch_size.now)
+                if items:
+                    work = await self._applier.vectorize(await self._decoded(items))
+                    if storing is not None:
+                        await storing
+                    storing = asyncio.create_task(self._store_batch(items, work))
+                elif storing is not None:
+                    await storing
+                    storing = None
+                else:
+                    await _set_within(intake.arrived, _IDLE_SECONDS)
+                if self._clock() >= self._commit_due:
+                    await self._commit(consumer, collection_id)
+        finally:
+            if storing is not None:
+                storing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await storing
 
-    async def _index(self, records: Sequence[Record]) -> None:
-        events = [
-            (record, event) for record in records if (event := await self._read(record)) is not None
-        ]
-        if events:
-            await self._apply_until_done(events)
-        now = self._wall_clock().timestamp()
-        for record in records:
-            self._uncommitted[record.partition] = record.offset + 1
-            metrics.FRESHNESS.observe(max(0.0, now - record.timestamp_ms / 1000))
-        for partition in {record.partition for record in records}:
-            self._progress.advance(partition, self._uncommitted[partition])
-
-    async def _read(self, record: Record) -> UserEvent | None:
-        try:
-            return from_record(record, self._resolve_tenant)
-        except BadEvent as error:
-            await self._dead_letter(record, str(error), attempts=1)
-            return None
-
-    async def _apply_until_done(self, events: Sequence[tuple[Record, UserEvent]]) -> None:
-        backoff = _BACKOFF_LEAST
-        while True:
+    async def _decoded(self, items: Sequence[Item]) -> list[Work]:
+        work = []
+        for item in items:
             try:
-                await self._apply(events)
-            except (StoreUnavailable, EmbedderUnavailable) as error:
-                metrics.INDEXER_RETRIES.inc()
-                log.warning("indexing_waits", reason=str(error), retry_in_seconds=backoff)
-                await asyncio.sleep(backoff)
-                backoff = min(backoff * 2, _BACKOFF_MOST)
-            else:
-                return
+                work.append(Work(item.record, from_record(item.record, self._resolve_tenant)))
+            except BadEvent as error:
+                await self._applier.set_aside(item.record, str(error), attempts=1)
+        return work
 
-    async def _apply(self, events: Sequence[tuple[Record, UserEvent]]) -> None:
-        """Apply events; one that cannot be applied is found by halving and set aside."""
-        try:
-            await self._store.apply(await self._changes(events))
-        except (StoreUnavailable, EmbedderUnavailable):
-            raise
-        except Exception as error:
-            if len(events) > 1:
-                middle = len(events) // 2
-                await self._apply(events[:middle])
-                await self._apply(events[middle:])
-                return
-            log.exception("event_not_applicable", event_id=events[0][1].event_id)
-            await self._dead_letter(events[0][0], f"cannot be applied: {error}", attempts=2)
-            return
-        metrics.EVENTS_INDEXED.inc(len(events))
-
-    async def _changes(self, events: Sequence[tuple[Record, UserEvent]]) -> list[Change]:
-        texts = [
-            user_text(event.data.name, event.data.email, event.data.attributes)
-            for _, event in events
-            if event.data is not None
-        ]
-        dense, lexical = await self._vectorizer.documents(texts) if texts else ((), ())
-        changes: list[Change] = []
-        vectors = zip(dense, lexical, strict=True)
-        for record, event in events:
-            if event.data is None:
-                changes.append(Delete(event.tenant, event.user_id, record.offset))
-                continue
-            data = event.data
-            user = User(data.user_id, data.email, data.name, data.attributes)
-            changes.append(Upsert(event.tenant, user, record.offset, *next(vectors)))
-        return changes
-
-    async def _dead_letter(self, record: Record, reason: str, attempts: int) -> None:
-        log.error(
-            "event_dead_lettered",
-            reason=reason,
-            partition=record.partition,
-            offset=record.offset,
-        )
-        metrics.EVENTS_DEAD_LETTERED.inc()
-        await dead_letter(self._log, record, reason, attempts)
+    async def _store_batch(self, items: Sequence[Item], work: Sequence[Work]) -> None:
+        started = self._clock()
+        if work:
+            await self._applier.apply(work)
+        self._backlog.finished(items)
+        # Replaced, never changed: a thread may be looking, to hand partitions over.
+        self._done = self._backlog.committable()
+        self._batch_size.took(len(items), self._clock() - started)
+        now = self._wall_clock().timestamp()
+        for item in items:
+            metrics.FRESHNESS.observe(max(0.0, now - item.record.timestamp_ms / 1000))
 
     async def _commit(self, consumer: Consumer, collection_id: str) -> None:
         """Commit what the store has made durable. Left undone, it is only read again."""
         self._commit_due = self._clock() + COMMIT_EVERY_SECONDS
-        if not self._uncommitted:
+        offsets = self._backlog.committable()
+        new = {n: offset for n, offset in offsets.items() if self._committed.get(n) != offset}
+        metrics.INDEXER_LAG.set(self._backlog.behind())
+        if not new:
             return
-        offsets, self._uncommitted = self._uncommitted, {}
         try:
             await self._store.flush()
             if self._store.collection_id == collection_id:
-                await consumer.commit(offsets)
+                await consumer.commit(new)
+                self._committed.update(new)
         except (StoreUnavailable, LogUnavailable) as error:
             log.warning("commit_postponed", reason=str(error))
-            self._uncommitted = {**offsets, **self._uncommitted}
+
+    def _on_wait(self, reason: str | None) -> None:
+        self._waits_for = reason
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

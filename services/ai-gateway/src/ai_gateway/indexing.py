@@ -10,7 +10,14 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.indexer import Indexer
+from ai_gateway.vector_store.port import VectorStore
+from ai_gateway.weights import Weights
+from meshkit.errors import LogUnavailable
+from meshkit.events.log import EventLog
+from meshkit.tenancy.identity import TenantContext, TenantId
+from meshkit.tenancy.source import TenantSource
 
 log = structlog.get_logger()
 
@@ -21,17 +28,32 @@ class IndexingHealth:
     """Why the index is not being kept up, None while it is."""
 
     def __init__(self) -> None:
-        self.problem: str | None = None
+        self.indexer: Indexer | None = None
+        self.fault: str | None = "the indexer has not started yet"
 
     async def check(self) -> str | None:
         """Return the problem, for `/readyz`."""
-        return self.problem
+        return self.fault or (self.indexer.problem if self.indexer is not None else None)
+
+
+def create_indexer(
+    event_log: EventLog, store: VectorStore, vectorizer: Vectorizer, tenants: TenantSource
+) -> Indexer:
+    """Return an indexer that knows the tenants and their weights."""
+
+    def resolve_tenant(tenant_id: TenantId) -> TenantContext | None:
+        policy = tenants.get(tenant_id)
+        return policy.context if policy is not None else None
+
+    return Indexer(event_log, store, vectorizer, resolve_tenant, Weights(tenants))
 
 
 @asynccontextmanager
-async def indexing(make_indexer: Callable[[], Indexer]) -> AsyncIterator[IndexingHealth]:
+async def indexing(
+    make_indexer: Callable[[], Indexer], health: IndexingHealth | None = None
+) -> AsyncIterator[IndexingHealth]:
     """Run an indexer in the background until the block ends, then let it commit."""
-    health = IndexingHealth()
+    health = health or IndexingHealth()
     task = asyncio.create_task(_run_for_ever(make_indexer, health), name="indexer")
     try:
         yield health
@@ -44,10 +66,14 @@ async def indexing(make_indexer: Callable[[], Indexer]) -> AsyncIterator[Indexin
 async def _run_for_ever(make_indexer: Callable[[], Indexer], health: IndexingHealth) -> None:
     while True:
         try:
-            await make_indexer().run()
+            health.indexer = make_indexer()
+            health.fault = None
+            await health.indexer.run()
+        except LogUnavailable as error:
+            health.fault = error.detail
+            log.warning("log_unavailable", reason=error.detail)
         except Exception as error:
             # A loop that must survive: whatever it was, reading on from the commit is safe.
-            health.problem = f"indexer restarting after {type(error).__name__}"
+            health.fault = f"indexer restarting after {type(error).__name__}"
             log.exception("indexer_failed", restart_in_seconds=_RESTART_SECONDS)
         await asyncio.sleep(_RESTART_SECONDS)
-        health.problem = None

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.fusion import Ranked, fuse
-from ai_gateway.progress import IndexProgress
 from ai_gateway.vector_store.port import StoreUnavailable, User, VectorStore
+from ai_gateway.written import WrittenWaiter
 from meshkit.clock import Clock, monotonic
 from meshkit.errors import SearchUnavailable
-from meshkit.events.log import Position
+from meshkit.events.position import Written
 from meshkit.telemetry import metrics
 from meshkit.tenancy.identity import TenantContext
 
@@ -20,7 +20,7 @@ _CANDIDATES_LEAST = 50
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """The users found, and whether the position asked for was searchable by then."""
+    """The users found, and whether the write asked for was searchable by then."""
 
     results: Sequence[Ranked]
     up_to_date: bool
@@ -33,25 +33,24 @@ class UserSearch:
         self,
         store: VectorStore,
         vectorizer: Vectorizer,
-        progress: IndexProgress,
         *,
         after_timeout: float,
         clock: Clock = monotonic,
     ) -> None:
         self._store = store
         self._vectorizer = vectorizer
-        self._progress = progress
+        self._written = WrittenWaiter(store)
         self._after_timeout = after_timeout
         self._clock = clock
 
     async def search(
-        self, tenant: TenantContext, text: str, limit: int, after: Position | None
+        self, tenant: TenantContext, text: str, limit: int, after: Written | None
     ) -> SearchOutcome:
         """Return the tenant's users nearest to `text`. Raises SearchUnavailable."""
         started = self._clock()
         up_to_date = True
         if after is not None:
-            up_to_date = await self._progress.wait_for(after, self._after_timeout)
+            up_to_date = await self._written.wait_for(tenant, after, self._after_timeout)
         query = await self._vectorizer.query(text)
         try:
             hits = await self._store.search(tenant, query, max(limit, _CANDIDATES_LEAST))

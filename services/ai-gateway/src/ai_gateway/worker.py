@@ -1,22 +1,47 @@
 """Composition root of `ai-gateway-indexer`, the indexer as a process of its own.
 
-The embedded engine belongs to one process, so there the gateway indexes itself and this command
-says so instead of doing half of it.
+As many as wanted may run over Kafka: they share its partitions. The embedded engine belongs to one
+process, so there the gateway indexes itself and this command says so instead of doing half of it.
 """
 
 import asyncio
 
+from ai_gateway.indexing import IndexingHealth, create_indexer, indexing
+from ai_gateway.stores import create_vectorizer, opened_store
+from meshkit.backends import opened_event_log
 from meshkit.errors import StartError
-from meshkit.runtime import run
+from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings
+from meshkit.tenancy.directory import watching
+from meshkit.web.admin import create_admin_app
+from meshkit.web.server import bind, serving
+
+ADMIN_PORT = 9092
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     """Run the indexer until `stop`. Raises StartError on the embedded engine."""
-    raise StartError(
-        f"the embedded engine in {settings.data_dir} belongs to one process: `ai-gateway` (or"
-        " `mesh up`) indexes by itself, and needs no separate indexer"
-    )
+    if settings.qdrant_url is None:
+        raise StartError(
+            f"the embedded engine in {settings.data_dir} belongs to one process: `ai-gateway` (or"
+            " `mesh up`) indexes by itself, and needs no separate indexer. Beside a Qdrant server"
+            " (MESH_QDRANT_URL) there is one."
+        )
+    admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
+    health = IndexingHealth()
+    async with serving(create_admin_app({"indexer": health.check}), admin):
+        await until(stop, _index(settings, health))
+
+
+async def _index(settings: MeshSettings, health: IndexingHealth) -> None:
+    vectorizer = create_vectorizer()
+    async with (
+        opened_event_log(settings) as log,
+        watching(settings.tenants) as tenants,
+        opened_store(settings, vectorizer, log) as store,
+        indexing(lambda: create_indexer(log, store, vectorizer, tenants), health),
+    ):
+        await asyncio.Event().wait()
 
 
 def main() -> None:

@@ -1,20 +1,25 @@
 """`mesh up`: the whole mesh in one process, for one machine.
 
 Both services, the indexer and the tenant watch share one event loop and one set of buckets; the
-vector engine runs in a child process, because it holds the interpreter in every call. Stopping
+vector engine runs in a child process, because it holds the interpreter in every call. Where the
+settings name a Kafka or a Qdrant server, these take the place of the embedded engines. Stopping
 goes the other way round: ports first, then the indexer commits, then log and engine close.
 """
 
 import asyncio
 import contextlib
+import socket
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from ai_gateway.app import ADMIN_PORT as GATEWAY_ADMIN_PORT
-from ai_gateway.app import embedded_gateway
-from meshkit.embedded import EmbeddedData
+from ai_gateway.app import running_gateway
+from meshkit.backends import kafka_connection, opened_event_log, position_sealer
+from meshkit.errors import LogUnavailable, StartError
 from meshkit.limits.gcra import RateLimiter
+from meshkit.runtime import until
 from meshkit.settings import MeshSettings
 from meshkit.tenancy.directory import watching
 from meshkit.tenancy.source import TenantSource
@@ -34,25 +39,48 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     first = settings.admin_port or USERS_ADMIN_PORT
     users_admin = bind(host, first, "MESH_ADMIN_PORT")
     gateway_admin = bind(host, first + GATEWAY_ADMIN_PORT - USERS_ADMIN_PORT, "MESH_ADMIN_PORT")
-    data = EmbeddedData(settings.data_dir)
+    ports = (users_admin, gateway_admin, users_port, gateway_port)
+    await until(stop, _run(settings, ports))
+
+
+async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
     limiter = RateLimiter()
+    sealer = position_sealer(settings)
+    await _ensure_topics(settings)
     async with contextlib.AsyncExitStack() as stack:
-        log = await stack.enter_async_context(data.event_log())
+        log = await stack.enter_async_context(opened_event_log(settings))
         tenants = await stack.enter_async_context(watching(settings.tenants))
         gateway = await stack.enter_async_context(
-            embedded_gateway(settings, data=data, log=log, tenants=tenants, limiter=limiter)
+            running_gateway(settings, log=log, tenants=tenants, limiter=limiter)
         )
-        users = create_app(log=log, tenants=tenants, sealer=data.position_sealer(), limiter=limiter)
+        users = create_app(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
         # The admin ports first: whoever finds a service answering can ask how it is.
-        for app, listener in (
-            (create_admin_app({}), users_admin),
-            (gateway.admin, gateway_admin),
-            (users, users_port),
-            (gateway.public, gateway_port),
-        ):
+        apps = (create_admin_app({}), gateway.admin, users, gateway.public)
+        for app, listener in zip(apps, ports, strict=True):
             await stack.enter_async_context(serving(app, listener))
         _welcome(settings, tenants)
-        await stop.wait()
+        await asyncio.Event().wait()
+
+
+async def _ensure_topics(settings: MeshSettings) -> None:
+    """Make the topics where the log is in Kafka. Raises StartError where they differ."""
+    connection = kafka_connection(settings)
+    if connection is None:
+        return
+    from meshkit.events.kafka_topics import ensure_topics
+
+    try:
+        states = await ensure_topics(connection)
+    except LogUnavailable as error:
+        raise StartError(
+            f"the event log is not there: {error.detail} (MESH_KAFKA_BOOTSTRAP_SERVERS)"
+        ) from None
+    for state in states:
+        if state.differs:
+            raise StartError(
+                f"the topic {state.name} {'; '.join(state.differs)}: choose other names with"
+                " MESH_KAFKA_PREFIX, or remove it where nobody needs it"
+            )
 
 
 def _welcome(settings: MeshSettings, tenants: TenantSource) -> None:
@@ -64,7 +92,8 @@ def _welcome(settings: MeshSettings, tenants: TenantSource) -> None:
     table.add_row("user-service", f"http://{settings.host}:{settings.user_service_port}")
     table.add_row("ai-gateway", f"http://{settings.host}:{settings.ai_gateway_port}")
     table.add_row("tenants", f"{len(tenants.policies())} from {settings.tenants}/, watched")
-    table.add_row("data", f"{settings.data_dir}/")
+    table.add_row("events", settings.kafka_bootstrap_servers or f"{settings.data_dir}/events.db")
+    table.add_row("vectors", settings.qdrant_url or f"{settings.data_dir}/vectors/")
     console.print("\n[bold]The mesh is up.[/bold] Ctrl-C stops it; the data stays.\n")
     console.print(table)
     console.print("\nTry [bold]mesh demo[/bold] in another terminal.\n")

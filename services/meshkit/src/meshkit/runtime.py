@@ -9,7 +9,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 import uvloop
@@ -38,6 +39,20 @@ def run(serve: Serve, settings: MeshSettings | None = None) -> None:
         raise SystemExit(2) from None
 
 
+async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until it ends, raises, or `stop` is set; then it is cancelled and cleans up."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait([working])
+    if not working.cancelled():
+        working.result()
+
+
 async def _until_signalled(serve: Serve, settings: MeshSettings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -60,4 +75,4 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-__all__ = ["Serve", "run", "tune_garbage_collection"]
+__all__ = ["Serve", "run", "tune_garbage_collection", "until"]

@@ -6,9 +6,9 @@ name and what it takes.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from meshkit.errors import StartError
@@ -36,6 +36,43 @@ class MeshSettings(BaseSettings):
         description="Admin port of a service; 9081 for user-service and 9091 for ai-gateway where"
         " unset. `mesh up` has both: this one, and the one ten above it.",
     )
+    kafka_bootstrap_servers: str | None = Field(
+        None, description="Kafka or Redpanda, `host:port,…`; unset: the embedded log."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How the brokers are spoken to."
+    )
+    kafka_ssl_ca_location: Path | None = Field(
+        None, description="CA certificates (PEM) of the brokers; unset: the system's."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-256", description="How this process proves who it is, with SASL_*."
+    )
+    kafka_sasl_username: str | None = Field(None, description="User at the brokers, with SASL_*.")
+    kafka_sasl_password: SecretStr | None = Field(
+        None, description="Password at the brokers, with SASL_*."
+    )
+    kafka_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="Goes before the names of topics and groups, for a cluster that is shared.",
+    )
+    qdrant_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+/?$",
+        description="Qdrant server, `http://host:6333`; unset: Qdrant Edge, embedded.",
+    )
+    qdrant_api_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
+    qdrant_collection: str = Field(
+        "user_embeddings",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="Alias of the collection in the Qdrant server.",
+    )
+    position_key: SecretStr | None = Field(
+        None,
+        description="Key that seals positions, the same for all processes: 32 bytes in base64"
+        " (`openssl rand -base64 32`); unset: one made in the data folder.",
+    )
     auth_mode: Literal["header"] = Field(
         "header",
         description="How the tenant of a request is known: `header` trusts X-Tenant-Id"
@@ -56,6 +93,17 @@ class MeshSettings(BaseSettings):
         "info", description="The least severe log events that are written."
     )
 
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL_") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            raise ValueError(
+                f"{PREFIX}KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs"
+                f" {PREFIX}KAFKA_SASL_USERNAME and {PREFIX}KAFKA_SASL_PASSWORD"
+            )
+        return self
+
 
 def load_settings() -> MeshSettings:
     """Return the settings of this process. Raises SettingsError naming each bad variable."""
@@ -64,6 +112,8 @@ def load_settings() -> MeshSettings:
     except ValidationError as error:
         problems = [
             f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            if problem["loc"]
+            else problem["msg"].removeprefix("Value error, ")
             for problem in error.errors()
         ]
         raise SettingsError("; ".join(problems)) from None

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from meshkit.embedded import EmbeddedData
+from meshkit.backends import opened_event_log, position_sealer
 from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
@@ -61,14 +61,12 @@ async def _usage(_: TenantContext) -> Mapping[str, int]:
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
-    """Run user-service alone on the embedded log until `stop`."""
+    """Run user-service alone until `stop`."""
     public = bind(settings.host, settings.user_service_port, "MESH_USER_SERVICE_PORT")
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
-    data = EmbeddedData(settings.data_dir)
-    async with data.event_log() as log, watching(settings.tenants) as tenants:
-        app = create_app(
-            log=log, tenants=tenants, sealer=data.position_sealer(), limiter=RateLimiter()
-        )
+    sealer = position_sealer(settings)
+    async with opened_event_log(settings) as log, watching(settings.tenants) as tenants:
+        app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
         async with serving(create_admin_app({}), admin), serving(app, public):
             await stop.wait()
 

@@ -82,7 +82,12 @@ class UserService:
             events.append(self._event(tenant, EventType.CREATED, user_id, user, traceparent))
         positions = await self._log.publish_many(USER_EVENTS, [to_record(e) for e in events])
         return [
-            ItemAccepted(index, event.user_id, event.event_id, self._sealer.seal(tenant, position))
+            ItemAccepted(
+                index,
+                event.user_id,
+                event.event_id,
+                self._sealer.seal(tenant, event.user_id, position),
+            )
             for (index, _), event, position in zip(users, events, positions, strict=True)
         ]
 
@@ -119,5 +124,5 @@ class UserService:
             tenant_id=event.tenant.tenant_id,
             event_id=event.event_id,
             status="accepted",
-            position=self._sealer.seal(event.tenant, position),
+            position=self._sealer.seal(event.tenant, event.user_id, position),
         )

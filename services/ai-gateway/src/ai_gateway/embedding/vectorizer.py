@@ -22,6 +22,16 @@ class Vectorizer:
         self._lexical = lexical
 
     @property
+    def name(self) -> str:
+        """The embedder's name and version."""
+        return self._embedder.name
+
+    @property
+    def dimension(self) -> int:
+        """The length of the dense vectors."""
+        return self._embedder.dimension
+
+    @property
     def noise_floor(self) -> float:
         """The cosine below which a dense similarity is chance."""
         return self._embedder.noise_floor

@@ -23,6 +23,7 @@ from ai_gateway.vector_store.port import (
     StoreUnavailable,
     Upsert,
     User,
+    UserKey,
     point_id,
 )
 from ai_gateway.vectors import Query
@@ -71,6 +72,10 @@ class EdgeVectorStore:
         """The process id of the living engine process."""
         return self._child.pid if self._child is not None and self._alive.is_set() else None
 
+    async def check(self) -> str | None:
+        """Return why the store cannot be used now, None while it can."""
+        return None if self._alive.is_set() else "the engine process is starting"
+
     async def apply(self, changes: Sequence[Change]) -> None:
         """Apply changes. Raises StoreUnavailable."""
         if changes:
@@ -98,6 +103,13 @@ class EdgeVectorStore:
         command = wire.Get(tenant.tenant_uid, point_id(tenant, user_id).bytes)
         found = msgspec.convert(await self._read(command), wire.Found | None)
         return _user(found) if found is not None and _belongs(found, tenant) else None
+
+    async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
+        """Return the stored revision of each user. Raises StoreUnavailable."""
+        revisions: list[int] = await self._read(
+            wire.Revisions([point_id(*user).bytes for user in users])
+        )
+        return revisions
 
     async def count(self, tenant: TenantContext) -> int:
         """Return how many users of the tenant are stored. Raises StoreUnavailable."""

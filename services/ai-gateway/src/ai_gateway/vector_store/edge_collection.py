@@ -64,6 +64,12 @@ class EdgeCollection:
             self._shard.update(engine.UpdateOperation.upsert_points(points))
         return len(points)
 
+    def revisions(self, points: Sequence[bytes]) -> list[int]:
+        """Return the stored revision of each point, -1 where there is none."""
+        wanted = [UUID(bytes=point) for point in points]
+        stored = self._revisions(wanted)
+        return [stored.get(point, -1) for point in wanted]
+
     def _revisions(self, points: list[UUID]) -> dict[UUID, int]:
         records = self._shard.retrieve([*points], ["revision"], False)
         return {_uuid(record.id): (record.payload or {})["revision"] for record in records}

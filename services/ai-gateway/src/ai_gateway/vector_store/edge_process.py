@@ -20,7 +20,7 @@ from ai_gateway.vector_store.edge_collection import EdgeCollection
 from ai_gateway.vector_store.edge_folder import Refused, open_collection, take_lock
 
 _READ_BYTES = 1 << 20
-_READS = (wire.Search, wire.Get, wire.Count)
+_READS = (wire.Search, wire.Get, wire.Revisions, wire.Count)
 
 
 class ParentGone(Exception):
@@ -100,6 +100,7 @@ _PERFORM: dict[type, Callable[[EngineProcess, Any], Any]] = {
         c.tenant_uid, c.dense, c.indices, c.values, c.limit
     ),
     wire.Get: lambda p, c: p._collection.get(c.tenant_uid, c.point_id),
+    wire.Revisions: lambda p, c: p._collection.revisions(c.point_ids),
     wire.Count: lambda p, c: p._collection.count(c.tenant_uid),
     wire.DeleteTenant: lambda p, c: p._collection.delete_tenant(c.tenant_uid),
     wire.Sweep: lambda p, c: p._collection.sweep(c.before_ms),

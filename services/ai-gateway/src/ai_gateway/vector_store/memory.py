@@ -7,10 +7,12 @@ from uuid import UUID
 import numpy as np
 
 from ai_gateway.vector_store.port import (
+    NEVER,
     Change,
     Hit,
     Upsert,
     User,
+    UserKey,
     point_id,
 )
 from ai_gateway.vectors import Query, SparseVector
@@ -34,6 +36,10 @@ class MemoryVectorStore:
     def collection_id(self) -> str:
         """The identity of the stored points."""
         return "memory"
+
+    async def check(self) -> str | None:
+        """Return None: it is always there."""
+        return None
 
     async def apply(self, changes: Sequence[Change]) -> None:
         """Apply changes."""
@@ -71,6 +77,11 @@ class MemoryVectorStore:
         """Return one user of the tenant, or None."""
         stored = self._points.get(point_id(tenant, user_id))
         return stored.upsert.user if stored is not None and stored.upsert is not None else None
+
+    async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
+        """Return the stored revision of each user."""
+        stored = [self._points.get(point_id(*user)) for user in users]
+        return [NEVER if point is None else point.revision for point in stored]
 
     async def count(self, tenant: TenantContext) -> int:
         """Return how many users of the tenant are stored."""

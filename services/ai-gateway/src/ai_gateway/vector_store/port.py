@@ -11,7 +11,7 @@ changes arrive; a deletion leaves a marker with its revision, so that a late old
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ai_gateway.vectors import DenseVector, Query, SparseVector
@@ -62,6 +62,17 @@ class Delete:
 Change = Upsert | Delete
 
 
+class UserKey(NamedTuple):
+    """One user of one tenant."""
+
+    tenant: TenantContext
+    user_id: str
+
+
+NEVER = -1
+"""The revision of a user of whom nothing was ever stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A user found, with the similarity in each space (None where that space did not rank it)."""
@@ -89,6 +100,9 @@ class VectorStore(Protocol):
         """The identity of the stored data. Another one means that nothing applied before is
         there any more, so that everything has to be applied again."""
 
+    async def check(self) -> str | None:
+        """Return why the store cannot be used now, None while it can, for `/readyz`."""
+
     async def apply(self, changes: Sequence[Change]) -> None:
         """Apply changes in their order; once this returns they are searchable and survive the
         death of the store's process. One older than what is stored changes nothing.
@@ -107,6 +121,10 @@ class VectorStore(Protocol):
 
     async def get(self, tenant: TenantContext, user_id: str) -> User | None:
         """Return one user of the tenant, or None. Raises StoreUnavailable."""
+
+    async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
+        """Return the stored revision of each user, also of one that is deleted; NEVER where there
+        is none. Raises StoreUnavailable."""
 
     async def count(self, tenant: TenantContext) -> int:
         """Return how many users of the tenant are stored. Raises StoreUnavailable."""

@@ -18,11 +18,13 @@ import structlog
 from ai_gateway.vector_store import qdrant_wire as wire
 from ai_gateway.vector_store.port import (
     DENSE,
+    NEVER,
     Change,
     Hit,
     StoreMismatch,
     StoreUnavailable,
     User,
+    UserKey,
     point_id,
 )
 from ai_gateway.vector_store.qdrant_layout import ALIAS, LAYOUT, Collection, QdrantLayout
@@ -107,9 +109,8 @@ class QdrantVectorStore:
         """The identity of the stored points, empty while there is no collection."""
         return self._collection.meta.collection_id if self._collection is not None else ""
 
-    @property
-    def problem(self) -> str | None:
-        """Why the collection cannot be used now, None while it can."""
+    async def check(self) -> str | None:
+        """Return why the collection cannot be used now, None while it can."""
         return self._problem if self._collection is None else None
 
     async def apply(self, changes: Sequence[Change]) -> None:
@@ -134,6 +135,13 @@ class QdrantVectorStore:
         body = orjson.dumps({"ids": [str(point_id(tenant, user_id))], "with_payload": True})
         answer = await self._read(f"/collections/{self._alias}/points", body)
         return wire.retrieved(answer, lambda payload: _belongs(payload, tenant))
+
+    async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
+        """Return the stored revision of each user. Raises StoreUnavailable."""
+        points = [str(point_id(*user)) for user in users]
+        body = orjson.dumps({"ids": points, "with_payload": ["revision"]})
+        stored = wire.revisions(await self._read(f"/collections/{self._alias}/points", body))
+        return [stored.get(point, NEVER) for point in points]
 
     async def count(self, tenant: TenantContext) -> int:
         """Return how many users of the tenant are stored. Raises StoreUnavailable."""

@@ -60,8 +60,22 @@ class _Count(msgspec.Struct):
     result: _Counted
 
 
+class _Revision(msgspec.Struct):
+    revision: int
+
+
+class _Revised(msgspec.Struct):
+    id: str
+    payload: _Revision
+
+
+class _Revisions(msgspec.Struct):
+    result: list[_Revised]
+
+
 _decode_batches = msgspec.json.Decoder(_Batches).decode
 _decode_retrieved = msgspec.json.Decoder(_Retrieved).decode
+_decode_revisions = msgspec.json.Decoder(_Revisions).decode
 _decode_count = msgspec.json.Decoder(_Count).decode
 
 
@@ -133,6 +147,11 @@ def retrieved(answer: bytes, belongs: Any) -> User | None:
         if belongs(found.payload) and not found.payload.deleted:
             return _user(found.payload)
     return None
+
+
+def revisions(answer: bytes) -> dict[str, int]:
+    """Return the revision by point in the answer to a retrieval of points."""
+    return {one.id: one.payload.revision for one in _decode_revisions(answer).result}
 
 
 def counted(answer: bytes) -> int:

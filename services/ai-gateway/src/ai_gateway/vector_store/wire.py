@@ -62,6 +62,12 @@ class Get(msgspec.Struct, array_like=True, tag="get"):
     point_id: bytes
 
 
+class Revisions(msgspec.Struct, array_like=True, tag="revisions"):
+    """Answered with the revision of each of the points, -1 for one that is not there."""
+
+    point_ids: list[bytes]
+
+
 class Count(msgspec.Struct, array_like=True, tag="count"):
     """Answered with the number of users of the tenant."""
 
@@ -84,7 +90,7 @@ class Sweep(msgspec.Struct, array_like=True, tag="sweep"):
     before_ms: int
 
 
-Command = Apply | Search | Get | Count | DeleteTenant | Flush | Sweep
+Command = Apply | Search | Get | Revisions | Count | DeleteTenant | Flush | Sweep
 
 
 class Request(msgspec.Struct, array_like=True):

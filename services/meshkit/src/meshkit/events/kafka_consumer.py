@@ -6,8 +6,9 @@ not lost: the next one takes what it brings.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ from confluent_kafka import (
 
 from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_config import KafkaConnection
-from meshkit.events.log import Record
+from meshkit.events.log import Committable, Record
 
 log = structlog.get_logger()
 
@@ -53,11 +54,13 @@ class KafkaConsumer:
         topic: str,
         group: str,
         *,
+        committable: Committable | None = None,
         is_closed: Callable[[], bool],
         leave: Callable[["KafkaConsumer"], None],
     ) -> None:
         self._topic = topic
         self._kafka_topic = connection.prefix + topic
+        self._committable = committable
         self._is_closed = is_closed
         self._leave = leave
         self._consumer = Consumer(connection.consumer_settings(group))
@@ -65,6 +68,8 @@ class KafkaConsumer:
         self._committing = ThreadPoolExecutor(1, thread_name_prefix="kafka-commits")
         self._in_flight: Future[list[Record]] | None = None
         self._subscribed = False
+        self._paused: set[int] = set()
+        self._revoked: set[int] = set()
         self._ended = False
 
     async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
@@ -77,6 +82,11 @@ class KafkaConsumer:
             records = await self._read(max_records, min(left, _SLICE_SECONDS))
             if records or left == 0.0:
                 return records or ()
+
+    def revoked(self) -> Set[int]:
+        """Return the partitions lost since this was last asked."""
+        revoked, self._revoked = self._revoked, set()
+        return revoked
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Remember per partition the offset of the next record to read."""
@@ -117,31 +127,61 @@ class KafkaConsumer:
 
     def _poll(self, max_records: int, timeout: float) -> list[Record]:
         if not self._subscribed:
-            self._consumer.subscribe([self._kafka_topic])
+            self._consumer.subscribe(
+                [self._kafka_topic],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
             self._subscribed = True
+        self._pause(not max_records)
         first = self._consumer.poll(timeout)
         if first is None:
             return []
         messages = [first]
         if max_records > 1:
             messages += self._consumer.consume(max_records - 1, 0)
-        records = [self._record(message) for message in messages if message.error() is None]
+        records = [
+            to_record(self._topic, message) for message in messages if message.error() is None
+        ]
         if not records and (error := messages[0].error()) is not None:
-            raise _unavailable(error)
+            raise unavailable(error)
         return records
 
-    def _record(self, message: Message) -> Record:
-        kind, timestamp_ms = message.timestamp()
-        headers: Any = message.headers()
-        return Record(
-            self._topic,
-            message.partition() or 0,
-            message.offset() or 0,
-            _bytes(message.key()) or b"",
-            _bytes(message.value()),
-            tuple((name, value or b"") for name, value in headers) if headers else _HEADERLESS,
-            timestamp_ms if kind != TIMESTAMP_NOT_AVAILABLE else 0,
-        )
+    def _pause(self, pause: bool) -> None:
+        """Stop fetching, or go on. What was fetched and not read is fetched again."""
+        mine = {place.partition for place in self._consumer.assignment()}
+        if pause and (new := mine - self._paused):
+            self._consumer.pause([TopicPartition(self._kafka_topic, n) for n in new])
+            self._paused |= new
+        elif not pause and self._paused:
+            held = self._paused & mine
+            self._consumer.resume([TopicPartition(self._kafka_topic, n) for n in held])
+            self._paused.clear()
+
+    def _on_assign(self, _: Consumer, places: list[TopicPartition]) -> None:
+        log.info("partitions_assigned", partitions=sorted(place.partition for place in places))
+
+    def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
+        """Hand over: the next owner shall start where we have come to."""
+        self._on_lost(_, places)
+        if self._committable is None:
+            return
+        offsets = self._committable()
+        done = [
+            TopicPartition(self._kafka_topic, place.partition, offsets[place.partition])
+            for place in places
+            if place.partition in offsets
+        ]
+        if done:
+            with suppress(KafkaException):
+                self._consumer.commit(offsets=done, asynchronous=False)
+
+    def _on_lost(self, _: Consumer, places: list[TopicPartition]) -> None:
+        numbers = {place.partition for place in places}
+        log.info("partitions_revoked", partitions=sorted(numbers))
+        self._revoked |= numbers
+        self._paused -= numbers
 
     def _commit(self, offsets: dict[int, int]) -> None:
         mine = {partition.partition for partition in self._consumer.assignment()}
@@ -162,7 +202,7 @@ class KafkaConsumer:
             return
         for answer in answers or ():
             if answer.error is not None and answer.error.code() not in _NOT_OURS:
-                raise _unavailable(answer.error)
+                raise unavailable(answer.error)
 
     def _seek_committed(self) -> None:
         mine = self._consumer.assignment()
@@ -177,21 +217,37 @@ class KafkaConsumer:
         try:
             await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
         except KafkaException as error:
-            raise _unavailable(error.args[0]) from None
+            raise unavailable(error.args[0]) from None
 
     def _refuse_if_closed(self) -> None:
         if self._ended or self._is_closed():
             raise LogUnavailable("the event log is closed", retry_after=1.0)
 
 
+def to_record(topic: str, message: Message) -> Record:
+    """Return a message as a record of `topic`, the name without prefix."""
+    kind, timestamp_ms = message.timestamp()
+    headers: Any = message.headers()
+    return Record(
+        topic,
+        message.partition() or 0,
+        message.offset() or 0,
+        _bytes(message.key()) or b"",
+        _bytes(message.value()),
+        tuple((name, value or b"") for name, value in headers) if headers else _HEADERLESS,
+        timestamp_ms if kind != TIMESTAMP_NOT_AVAILABLE else 0,
+    )
+
+
 def _bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
 
 
-def _unavailable(error: KafkaError) -> LogUnavailable:
+def unavailable(error: KafkaError) -> LogUnavailable:
+    """Return the refusal that a broker's error amounts to."""
     if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
         return LogUnavailable("the topic does not exist yet (mesh topics ensure)", retry_after=1.0)
     return LogUnavailable(f"the brokers do not answer: {error.str()}", retry_after=1.0)
 
 
-__all__ = ["KafkaConsumer"]
+__all__ = ["KafkaConsumer", "to_record", "unavailable"]

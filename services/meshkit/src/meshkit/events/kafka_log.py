@@ -6,13 +6,14 @@ Nothing here waits for brokers at the start: a service that comes up before them
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from confluent_kafka import (
     OFFSET_INVALID,
     ConsumerGroupTopicPartitions,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -21,7 +22,17 @@ from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_consumer import KafkaConsumer
 from meshkit.events.kafka_producer import KafkaProducer
-from meshkit.events.log import TOPICS, Lag, NewRecord, Position, TopicSpec, UnknownTopic
+from meshkit.events.kafka_reader import KafkaReader
+from meshkit.events.log import (
+    TOPICS,
+    USER_EVENTS,
+    Committable,
+    Lag,
+    NewRecord,
+    Position,
+    TopicSpec,
+    UnknownTopic,
+)
 
 T = TypeVar("T")
 
@@ -47,13 +58,16 @@ class KafkaEventLog:
         """Append records in their order. Raises LogUnavailable where any was not acknowledged."""
         return await self._producer.publish(self._name(topic), records) if records else ()
 
-    def consumer(self, topic: str, group: str) -> KafkaConsumer:
+    def consumer(
+        self, topic: str, group: str, committable: Committable | None = None
+    ) -> KafkaConsumer:
         """Return a new member of `group`, which joins with its first read. Raises UnknownTopic."""
         self._name(topic)
         consumer = KafkaConsumer(
             self._connection,
             topic,
             group,
+            committable=committable,
             is_closed=lambda: self._closed,
             leave=self._consumers.discard,
         )
@@ -64,9 +78,19 @@ class KafkaEventLog:
         """Return how far a group is behind; records that compaction removed are counted too."""
         return await self._call(lambda: self._lag(self._name(topic), group))
 
-    async def log_id(self, topic: str) -> str:
-        """Return the identity of a topic: another cluster's, or one made anew, has another."""
-        return await self._call(lambda: self._log_id(self._name(topic)))
+    def reader(self, topic: str) -> KafkaReader:
+        """Return a new reader of `topic`. Raises UnknownTopic."""
+        self._name(topic)
+        return KafkaReader(self._connection, topic)
+
+    async def ends(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        """Return per partition the first offset there is and the next one to come."""
+        return await self._call(lambda: self._both_ends(self._name(topic)))
+
+    async def log_id(self) -> str:
+        """Return the identity of the log: the cluster's, with that of the topic of events where
+        the brokers give topics one. A topic that is made anew is another log."""
+        return await self._call(lambda: self._log_id(self._name(USER_EVENTS)))
 
     async def close(self) -> None:
         """Finish what was accepted, then leave all groups."""
@@ -88,7 +112,8 @@ class KafkaEventLog:
             raise LogUnavailable(detail, retry_after=1.0) from None
 
     def _lag(self, topic: str, group: str) -> Lag:
-        partitions = self._partitions(topic)
+        ends = self._both_ends(topic)
+        partitions = [TopicPartition(topic, number) for number in ends]
         group = self._connection.prefix + group
         request = ConsumerGroupTopicPartitions(group, partitions)
         answer = self._admin.list_consumer_group_offsets([request], request_timeout=_CALL_SECONDS)[
@@ -99,16 +124,24 @@ class KafkaEventLog:
             for place in answer.topic_partitions or ()
             if place.offset != OFFSET_INVALID
         }
-        first = self._ends(partitions, OffsetSpec.earliest())
-        last = self._ends(partitions, OffsetSpec.latest())
         waiting = sum(
-            max(0, last[number] - max(committed.get(number, 0), first[number])) for number in last
+            max(0, last - max(committed.get(number, 0), first))
+            for number, (first, last) in ends.items()
         )
         return Lag(committed, waiting)
 
     def _log_id(self, topic: str) -> str:
         cluster = self._admin.describe_cluster(request_timeout=_CALL_SECONDS).result()
-        return f"{cluster.cluster_id}/{topic}"
+        described = self._admin.describe_topics(
+            TopicCollection([topic]), request_timeout=_CALL_SECONDS
+        )[topic].result()
+        return f"{cluster.cluster_id}/{topic}/{described.topic_id}"
+
+    def _both_ends(self, topic: str) -> dict[int, tuple[int, int]]:
+        partitions = self._partitions(topic)
+        first = self._ends(partitions, OffsetSpec.earliest())
+        last = self._ends(partitions, OffsetSpec.latest())
+        return {number: (first[number], last[number]) for number in last}
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         found = self._admin.list_topics(topic, timeout=_CALL_SECONDS).topics[topic]

@@ -10,9 +10,9 @@ would survive a crash of the machine; a consumer sees each partition in offset o
 committed offset on, at least once; compaction never removes the newest record of a key.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -77,6 +77,30 @@ class UnknownTopic(ValueError):
     """The log has no topic of this name."""
 
 
+class Chunk(NamedTuple):
+    """Some records of one partition: all that it has from where was read on and before `end`."""
+
+    records: Sequence[Record]
+    end: int
+
+
+class Reader(Protocol):
+    """Reads anywhere in a topic, for no group. Not for concurrent use."""
+
+    async def read(self, partition: int, offset: int, max_records: int) -> Chunk:
+        """Return the records of a partition from `offset` on, at most about `max_records`.
+
+        `end` is `offset` only at the partition's end. Raises LogUnavailable.
+        """
+
+    async def close(self) -> None:
+        """Release what reading took."""
+
+
+Committable = Callable[[], Mapping[int, int]]
+"""Returns per partition the offset that may be committed now. Called from any thread."""
+
+
 class Consumer(Protocol):
     """One member of a consumer group. Not for concurrent use."""
 
@@ -84,8 +108,13 @@ class Consumer(Protocol):
         """Return the next records, at most `max_records`, in offset order within a partition.
 
         Returns as soon as there is any record, and an empty sequence after `timeout` seconds
-        without one. Raises LogUnavailable where the log cannot be read now.
+        without one. With `max_records` 0 nothing is read; the member only stays in its group.
+        Raises LogUnavailable where the log cannot be read now.
         """
+
+    def revoked(self) -> Set[int]:
+        """Return the partitions that this member has lost since it was last asked, also those that
+        it has got back: what was read of them before counts no more, it is read again."""
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Remember per partition the offset of the next record to read; durable on return.
@@ -117,12 +146,28 @@ class EventLog(Protocol):
         partitions may be (Kafka). Sending them again is safe where their keys are the same.
         """
 
-    def consumer(self, topic: str, group: str) -> Consumer:
+    def consumer(self, topic: str, group: str, committable: Committable | None = None) -> Consumer:
         """Return a new member of `group`, which reads from the committed offsets on (from the
         beginning where there are none). Raises UnknownTopic.
 
         The members of a group share the partitions (Kafka); the embedded log gives each member
-        all of them, so there a group has one member.
+        all of them, so there a group has one member. `committable` is asked, and its answer
+        committed, when partitions are handed over to another member.
+        """
+
+    def reader(self, topic: str) -> Reader:
+        """Return a new reader of `topic`. Raises UnknownTopic."""
+
+    async def ends(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        """Return per partition the offset of its first record and of the next one to come.
+
+        Raises LogUnavailable.
+        """
+
+    async def log_id(self) -> str:
+        """Return the identity of the log: another one's offsets mean nothing here.
+
+        Raises LogUnavailable.
         """
 
     async def lag(self, topic: str, group: str) -> Lag:
@@ -137,11 +182,14 @@ __all__ = [
     "USAGE",
     "USER_EVENTS",
     "USER_EVENTS_DLQ",
+    "Chunk",
+    "Committable",
     "Consumer",
     "EventLog",
     "Lag",
     "NewRecord",
     "Position",
+    "Reader",
     "Record",
     "TopicSpec",
     "UnknownTopic",

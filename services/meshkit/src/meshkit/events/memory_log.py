@@ -1,12 +1,14 @@
 """An event log in memory, for tests: the port's promises without the disk."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from meshkit.clock import unix_ms
 from meshkit.errors import LogUnavailable
 from meshkit.events.log import (
     TOPICS,
+    Chunk,
+    Committable,
     Lag,
     NewRecord,
     Position,
@@ -47,7 +49,9 @@ class MemoryEventLog:
         self._wake_consumers()
         return positions
 
-    def consumer(self, topic: str, group: str) -> "MemoryConsumer":
+    def consumer(
+        self, topic: str, group: str, committable: Committable | None = None
+    ) -> "MemoryConsumer":
         """Return a new consumer of all partitions of `topic`. Raises UnknownTopic."""
         wake = asyncio.Event()
         self._wakes.add(wake)
@@ -59,6 +63,20 @@ class MemoryEventLog:
             closed=self._closed,
             leave=lambda: self._wakes.discard(wake),
         )
+
+    def reader(self, topic: str) -> "MemoryReader":
+        """Return a new reader of `topic`. Raises UnknownTopic."""
+        return MemoryReader(self.partitions(topic), self._closed)
+
+    async def ends(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        """Return per partition the offset of its first record and of the next one to come."""
+        _refuse_if(self._closed)
+        partitions = self.partitions(topic)
+        return {number: (0, len(records)) for number, records in enumerate(partitions)}
+
+    async def log_id(self) -> str:
+        """Return the identity of the log."""
+        return "memory"
 
     async def lag(self, topic: str, group: str) -> Lag:
         """Return how far a group is behind."""
@@ -111,6 +129,9 @@ class MemoryConsumer:
 
     async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
         """Return the next records, or none after `timeout` seconds."""
+        if not max_records:
+            await asyncio.sleep(timeout)
+            return ()
         try:
             async with asyncio.timeout(timeout):
                 while not (records := self._read_on(max_records)):
@@ -119,6 +140,10 @@ class MemoryConsumer:
         except TimeoutError:
             return ()
         return records
+
+    def revoked(self) -> Set[int]:
+        """Nobody takes partitions away here."""
+        return frozenset()
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Remember per partition the offset of the next record to read."""
@@ -144,9 +169,26 @@ class MemoryConsumer:
         return records
 
 
+class MemoryReader:
+    """Reads anywhere in one topic."""
+
+    def __init__(self, partitions: list[list[Record]], closed: asyncio.Event) -> None:
+        self._partitions = partitions
+        self._closed = closed
+
+    async def read(self, partition: int, offset: int, max_records: int) -> Chunk:
+        """Return the records of a partition from `offset` on."""
+        _refuse_if(self._closed)
+        records = self._partitions[partition][offset : offset + max_records]
+        return Chunk(records, offset + len(records))
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
 def _refuse_if(closed: asyncio.Event) -> None:
     if closed.is_set():
         raise LogUnavailable("the event log is closed", retry_after=1.0)
 
 
-__all__ = ["MemoryConsumer", "MemoryEventLog"]
+__all__ = ["MemoryConsumer", "MemoryEventLog", "MemoryReader"]

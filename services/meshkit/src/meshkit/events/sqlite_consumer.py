@@ -8,7 +8,7 @@ The floor may lag, which costs time; it must never lead, which would skip record
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -81,6 +81,9 @@ class SqliteConsumer:
 
     async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
         """Return the next records, or none after `timeout` seconds."""
+        if not max_records:
+            await asyncio.sleep(timeout)
+            return ()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while True:
@@ -95,6 +98,10 @@ class SqliteConsumer:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def revoked(self) -> Set[int]:
+        """Nobody takes partitions away: a group has one member here."""
+        return frozenset()
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Remember per partition the offset of the next record to read."""
@@ -150,11 +157,17 @@ class SqliteConsumer:
             return []
         self._cursor = rows[-1][0] + 1
         records = []
-        for offset, partition, key, headers, value, timestamp_ms in rows:
-            self._outstanding.setdefault(partition, []).append(offset)
-            pairs = decode_headers(headers)
-            records.append(Record(self._topic, partition, offset, key, value, pairs, timestamp_ms))
+        for row in rows:
+            record = to_record(self._topic, row)
+            self._outstanding.setdefault(record.partition, []).append(record.offset)
+            records.append(record)
         return records
+
+
+def to_record(topic: str, row: tuple[Any, ...]) -> Record:
+    """Return a row of `_READ` as a record."""
+    offset, partition, key, headers, value, timestamp_ms = row
+    return Record(topic, partition, offset, key, value, decode_headers(headers), timestamp_ms)
 
 
 def _rows_and_end(
@@ -184,4 +197,11 @@ def count_waiting(connection: sqlite3.Connection, topic_id: int, group: str) -> 
     return committed, waiting
 
 
-__all__ = ["FLOOR", "SqliteConsumer", "count_waiting", "decode_headers", "read_committed"]
+__all__ = [
+    "FLOOR",
+    "SqliteConsumer",
+    "count_waiting",
+    "decode_headers",
+    "read_committed",
+    "to_record",
+]

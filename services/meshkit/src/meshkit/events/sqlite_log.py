@@ -8,7 +8,7 @@ same file; their writes queue up at SQLite's lock.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -20,9 +20,18 @@ from meshkit.clock import unix_ms
 from meshkit.errors import LogUnavailable
 from meshkit.events.compaction import DELETE_RETENTION_MS, CompactionResult
 from meshkit.events.compaction_schedule import LEAST_RECORDS, CompactionSchedule
-from meshkit.events.log import TOPICS, Lag, NewRecord, Position, TopicSpec, UnknownTopic
+from meshkit.events.log import (
+    TOPICS,
+    Committable,
+    Lag,
+    NewRecord,
+    Position,
+    TopicSpec,
+    UnknownTopic,
+)
 from meshkit.events.partition import partition_of
 from meshkit.events.sqlite_consumer import SqliteConsumer, count_waiting
+from meshkit.events.sqlite_reader import SqliteReader, read_end
 from meshkit.events.sqlite_schema import connect, open_writer, read_log_id, read_topics
 from meshkit.events.sqlite_writer import GroupCommitWriter, Row
 
@@ -86,9 +95,8 @@ class SqliteEventLog:
             delete_retention_ms=delete_retention_ms,
         )
 
-    @property
-    def log_id(self) -> str:
-        """The identity of this log: another file has another one."""
+    async def log_id(self) -> str:
+        """Return the identity of this log: another file has another one."""
         return self._log_id
 
     async def publish(self, topic: str, record: NewRecord) -> Position:
@@ -104,8 +112,13 @@ class SqliteEventLog:
         first = await self._writer.append(rows)
         return [Position(row[1], first + index) for index, row in enumerate(rows)]
 
-    def consumer(self, topic: str, group: str) -> SqliteConsumer:
-        """Return a new consumer of all partitions of `topic`. Raises UnknownTopic."""
+    def consumer(
+        self, topic: str, group: str, committable: Committable | None = None
+    ) -> SqliteConsumer:
+        """Return a new consumer of all partitions of `topic`, which it never hands over.
+
+        Raises UnknownTopic.
+        """
         topic_id, _ = self._topic(topic)
         wake = asyncio.Event()
         self._wakes.add(wake)
@@ -119,6 +132,17 @@ class SqliteEventLog:
             leave=lambda: self._wakes.discard(wake),
             now_ms=self._now_ms,
         )
+
+    def reader(self, topic: str) -> SqliteReader:
+        """Return a new reader of `topic`. Raises UnknownTopic."""
+        topic_id, _ = self._topic(topic)
+        return SqliteReader(topic, topic_id, self._read_aside)
+
+    async def ends(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        """Return per partition from where to where offsets are used: those of the whole log."""
+        _, spec = self._topic(topic)
+        end = await self._read_aside(read_end)
+        return {number: (0, end) for number in range(spec.partitions)}
 
     async def lag(self, topic: str, group: str) -> Lag:
         """Return how far a group is behind."""

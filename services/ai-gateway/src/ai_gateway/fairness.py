@@ -1,0 +1,107 @@
+"""Whose turn it is: weighted deficit round robin over the tenants that have work waiting.
+
+Shreedhar and Varghese, "Efficient Fair Queueing using Deficit Round Robin", SIGCOMM 1995: each
+turn adds a tenant's weight to its credit, and it is served while that lasts; every event costs one.
+So among tenants with work waiting each gets its weight's share, whatever the others have waiting,
+and what one does not use goes to the others. A tenant that has just come gets its first turn before
+the others' next one, as new flows do in RFC 8290 (section 4.2): who sends little hardly waits for
+who sends much. It has to wait a round before it is new again, so the others cannot starve.
+
+Pure: no clock, no input or output. Order within a tenant is that of arrival.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+WeightOf = Callable[[str], int]
+"""The weight of a tenant, by its uid; 0 means that it is not served for now."""
+
+
+class _Queue(Generic[T]):
+    """One tenant's waiting items and what is left of its turn."""
+
+    __slots__ = ("credit", "items")
+
+    def __init__(self) -> None:
+        self.items: deque[T] = deque()
+        self.credit = 0
+
+
+class FairQueues(Generic[T]):
+    """Queues by tenant, and the order in which they are served."""
+
+    def __init__(self, weight_of: WeightOf) -> None:
+        self._weight_of = weight_of
+        self._queues: dict[str, _Queue[T]] = {}
+        # The front is served next. A queue that has become empty stays for one more round.
+        self._new: OrderedDict[str, None] = OrderedDict()
+        self._old: OrderedDict[str, None] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def push(self, tenant: str, item: T) -> None:
+        """Put an item at the end of its tenant's queue."""
+        queue = self._queues.get(tenant)
+        if queue is None:
+            queue = self._queues[tenant] = _Queue()
+            self._new[tenant] = None
+        queue.items.append(item)
+        self._count += 1
+
+    def take(self, most: int) -> list[T]:
+        """Return the next items, at most `most`; none where nobody who is served has any."""
+        taken: list[T] = []
+        unserved = 0
+        while len(taken) < most and unserved < len(self._queues):
+            turns = self._new or self._old
+            tenant = next(iter(turns))
+            queue = self._queues[tenant]
+            if not queue.items:
+                self._forget(tenant)
+                continue
+            if queue.credit <= 0:
+                weight = self._weight_of(tenant)
+                if weight <= 0:
+                    self._to_the_end(tenant)
+                    unserved += 1
+                    continue
+                queue.credit += weight
+            unserved = 0
+            count = min(queue.credit, len(queue.items), most - len(taken))
+            taken += [queue.items.popleft() for _ in range(count)]
+            queue.credit -= count
+            if not queue.items:
+                # Without work there is no credit to keep: a share cannot be saved up.
+                queue.credit = 0
+            if queue.credit <= 0:
+                self._to_the_end(tenant)
+        self._count -= len(taken)
+        return taken
+
+    def remove(self, unwanted: Callable[[T], bool]) -> list[T]:
+        """Take out every item that is not wanted any more, and return them."""
+        removed: list[T] = []
+        for tenant, queue in list(self._queues.items()):
+            kept: deque[T] = deque()
+            for item in queue.items:
+                (removed if unwanted(item) else kept).append(item)
+            queue.items = kept
+            if not kept:
+                self._forget(tenant)
+        self._count -= len(removed)
+        return removed
+
+    def _to_the_end(self, tenant: str) -> None:
+        self._new.pop(tenant, None)
+        self._old.pop(tenant, None)
+        self._old[tenant] = None
+
+    def _forget(self, tenant: str) -> None:
+        del self._queues[tenant]
+        self._new.pop(tenant, None)
+        self._old.pop(tenant, None)
