@@ -346,3 +346,70 @@ async def test_closing_the_log_frees_a_waiting_consumer(log: EventLog) -> None:
     async with asyncio.timeout(5):
         with pytest.raises(LogUnavailable):
             await waiting
+
+
+async def test_consumer_that_asks_for_nothing_gets_nothing_and_misses_nothing(
+    log: EventLog,
+) -> None:
+    consumer = log.consumer(TOPIC, GROUP)
+    await log.publish(TOPIC, record("k", "first"))
+    read = await read_all(consumer, 1)
+    await log.publish(TOPIC, record("k", "second"))
+    assert not await consumer.consume(0, 0.3)
+    assert [r.value for r in read + await read_all(consumer, 1)] == [b"first", b"second"]
+
+
+async def test_nothing_is_revoked_from_a_single_member(log: EventLog) -> None:
+    consumer = log.consumer(TOPIC, GROUP)
+    await log.publish(TOPIC, record("k"))
+    await read_all(consumer, 1)
+    assert not consumer.revoked()
+
+
+async def read_from(log: EventLog, partition: int, offset: int, most: int) -> list[Record]:
+    reader = log.reader(TOPIC)
+    records: list[Record] = []
+    async with asyncio.timeout(20):
+        while True:
+            chunk = await reader.read(partition, offset, most)
+            assert all(offset <= r.offset < chunk.end for r in chunk.records)
+            records += chunk.records
+            if chunk.end == offset:
+                break
+            offset = chunk.end
+    await reader.close()
+    return records
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+async def test_reader_reads_a_partition_from_anywhere_to_its_end(log: EventLog, most: int) -> None:
+    positions = await log.publish_many(TOPIC, [record(f"k{n}", str(n)) for n in range(60)])
+    partition = positions[0].partition
+    mine = [p.offset for p in positions if p.partition == partition]
+    for start in (mine[0], mine[len(mine) // 2], mine[-1] + 1):
+        read = await read_from(log, partition, start, most)
+        assert [r.offset for r in read] == [o for o in mine if o >= start]
+        assert {r.partition for r in read} <= {partition}
+
+
+async def test_reader_moves_no_group(log: EventLog) -> None:
+    await log.publish(TOPIC, record("k"))
+    partition = partition_of(b"k", 4)
+    await read_from(log, partition, 0, 10)
+    assert (await log.lag(TOPIC, GROUP)).records == 1
+
+
+async def test_ends_are_where_reading_may_begin_and_stops(log: EventLog) -> None:
+    positions = await log.publish_many(TOPIC, [record(f"k{n}") for n in range(40)])
+    ends = await log.ends(TOPIC)
+    assert set(ends) == {0, 1, 2, 3}
+    for place in positions:
+        first, end = ends[place.partition]
+        assert first <= place.offset < end
+
+
+async def test_log_has_one_identity(open_log: Open) -> None:
+    async with open_log() as log:
+        first = await log.log_id()
+    async with open_log() as log:
+        assert await log.log_id() == first

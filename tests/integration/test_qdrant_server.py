@@ -7,7 +7,8 @@ import pytest
 from qdrant_client import AsyncQdrantClient, models  # noqa: TID251 - the outsider's view
 
 from ai_gateway.vector_store.port import StoreMismatch, StoreUnavailable
-from ai_gateway.vector_store.qdrant import QdrantVectorStore, RequestRefused
+from ai_gateway.vector_store.qdrant import QdrantVectorStore
+from ai_gateway.vector_store.qdrant_http import RequestRefused
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
 from builders import DENSE, make_context, make_query, make_upsert
 from mesh_process import free_ports

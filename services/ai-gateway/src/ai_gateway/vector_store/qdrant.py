@@ -6,12 +6,10 @@ collection that is gone, moved or not ours shows within seconds.
 """
 
 import asyncio
-import random
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-import aiohttp
 import orjson
 import structlog
 
@@ -27,6 +25,7 @@ from ai_gateway.vector_store.port import (
     UserKey,
     point_id,
 )
+from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import ALIAS, LAYOUT, Collection, QdrantLayout
 from ai_gateway.vectors import Query
 from meshkit.clock import unix_ms
@@ -36,18 +35,9 @@ from meshkit.tenancy.identity import TenantContext
 log = structlog.get_logger()
 
 CHUNK = 64
-_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=2)
-_READ_ATTEMPTS = 4
-_BACKOFF_SECONDS = 0.05
 _WATCH_SECONDS = 2.0
 _MARKER_RETENTION_MS = 24 * 3600 * 1000
 _SWEEP_EVERY_SECONDS = 3600.0
-_OK, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 200, 404, 429, 500
-_KEY_REFUSED = (401, 403)
-
-
-class RequestRefused(Exception):
-    """The server finds a request itself wrong: sending it again would not help."""
 
 
 class QdrantVectorStore:
@@ -62,12 +52,7 @@ class QdrantVectorStore:
         self._dimension = dimension
         self._log_id: str | None = None
         self._layout = QdrantLayout(self._url, api_key, alias)
-        headers = {"content-type": "application/json"} | ({"api-key": api_key} if api_key else {})
-        self._http = aiohttp.ClientSession(
-            headers=headers,
-            timeout=_TIMEOUT,
-            connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=60),
-        )
+        self._http = QdrantHttp(self._url, api_key)
         self._collection: Collection | None = None
         self._problem = "the collection has not been looked at yet"
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,7 +104,7 @@ class QdrantVectorStore:
         newest = list(wire.newest_by_point(changes).items())
         for start in range(0, len(newest), CHUNK):
             body = wire.upsert_body(newest[start : start + CHUNK], unix_ms())
-            await self._call("PUT", f"/collections/{name}/points?wait=true", body)
+            await self._http.call("PUT", f"/collections/{name}/points?wait=true", body)
 
     async def flush(self) -> None:
         """Nothing to wait for: what was applied is in the server's write-ahead log."""
@@ -127,20 +112,20 @@ class QdrantVectorStore:
     async def search(self, tenant: TenantContext, query: Query, limit: int) -> Sequence[Hit]:
         """Return the tenant's users nearest in either space. Raises StoreUnavailable."""
         body = wire.search_body(tenant, query, limit)
-        answer = await self._read(f"/collections/{self._alias}/points/query/batch", body)
+        answer = await self._read("points/query/batch", body)
         return wire.hits(answer, lambda payload: _belongs(payload, tenant))
 
     async def get(self, tenant: TenantContext, user_id: str) -> User | None:
         """Return one user of the tenant, or None. Raises StoreUnavailable."""
         body = orjson.dumps({"ids": [str(point_id(tenant, user_id))], "with_payload": True})
-        answer = await self._read(f"/collections/{self._alias}/points", body)
+        answer = await self._read("points", body)
         return wire.retrieved(answer, lambda payload: _belongs(payload, tenant))
 
     async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
         """Return the stored revision of each user. Raises StoreUnavailable."""
         points = [str(point_id(*user)) for user in users]
         body = orjson.dumps({"ids": points, "with_payload": ["revision"]})
-        stored = wire.revisions(await self._read(f"/collections/{self._alias}/points", body))
+        stored = wire.revisions(await self._read("points", body))
         return [stored.get(point, NEVER) for point in points]
 
     async def count(self, tenant: TenantContext) -> int:
@@ -148,13 +133,13 @@ class QdrantVectorStore:
         # A marker has no vector, so it is not counted.
         living = wire.tenant_filter(tenant, {"has_vector": DENSE})
         body = orjson.dumps({"filter": living, "exact": True})
-        return wire.counted(await self._read(f"/collections/{self._alias}/points/count", body))
+        return wire.counted(await self._read("points/count", body))
 
     async def delete_tenant(self, tenant: TenantContext) -> None:
         """Remove every point and marker of the tenant. Raises StoreUnavailable."""
         body = orjson.dumps({"filter": wire.tenant_filter(tenant)})
         name = self._opened().name
-        await self._call("POST", f"/collections/{name}/points/delete?wait=true", body)
+        await self._http.call("POST", f"/collections/{name}/points/delete?wait=true", body)
 
     async def close(self) -> None:
         """Release the connections."""
@@ -174,30 +159,9 @@ class QdrantVectorStore:
             raise StoreUnavailable(self._problem)
         return self._collection
 
-    async def _read(self, path: str, body: bytes) -> bytes:
-        """Ask again where it did not answer, a little later each time: reading is safe."""
+    async def _read(self, what: str, body: bytes) -> bytes:
         self._opened()
-        for attempt in range(_READ_ATTEMPTS - 1):
-            try:
-                return await self._call("POST", path, body)
-            except StoreUnavailable:
-                await asyncio.sleep(_BACKOFF_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
-        return await self._call("POST", path, body)
-
-    async def _call(self, method: str, path: str, body: bytes) -> bytes:
-        try:
-            async with self._http.request(method, self._url + path, data=body) as answer:
-                content = await answer.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = type(error).__name__
-            raise StoreUnavailable(f"the Qdrant server does not answer ({reason})") from None
-        if answer.status == _OK:
-            return content
-        if answer.status in _KEY_REFUSED and b"strict mode" not in content.lower():
-            raise StoreUnavailable("the Qdrant server refuses the API key (MESH_QDRANT_API_KEY)")
-        if answer.status in (_NOT_FOUND, _TOO_MANY) or answer.status >= _SERVER_ERROR:
-            raise StoreUnavailable(f"the Qdrant server answers {answer.status}")
-        raise RequestRefused(f"the Qdrant server answers {answer.status}: {content[:300]!r}")
+        return await self._http.read(f"/collections/{self._alias}/{what}", body)
 
     async def _look(self) -> None:
         """Find the collection behind the alias, and make it where that is ours to do."""
@@ -256,7 +220,7 @@ class QdrantVectorStore:
             body = orjson.dumps({"filter": {"must": [old]}})
             with suppress(StoreUnavailable):
                 path = f"/collections/{self._opened().name}/points/delete"
-                await self._call("POST", path, body)
+                await self._http.call("POST", path, body)
             await asyncio.sleep(_SWEEP_EVERY_SECONDS)
 
 

@@ -15,23 +15,21 @@ import structlog
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_INVALID,
-    TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 
 from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_config import KafkaConnection
+from meshkit.events.kafka_messages import to_record, unavailable
 from meshkit.events.log import Committable, Record
 
 log = structlog.get_logger()
 
 _SLICE_SECONDS = 0.2
 _CALL_SECONDS = 10.0
-_HEADERLESS: tuple[tuple[str, bytes], ...] = ()
 # The group is moving, or this member was taken for dead: its partitions have other readers now.
 _NOT_OURS = frozenset(
     {
@@ -224,30 +222,4 @@ class KafkaConsumer:
             raise LogUnavailable("the event log is closed", retry_after=1.0)
 
 
-def to_record(topic: str, message: Message) -> Record:
-    """Return a message as a record of `topic`, the name without prefix."""
-    kind, timestamp_ms = message.timestamp()
-    headers: Any = message.headers()
-    return Record(
-        topic,
-        message.partition() or 0,
-        message.offset() or 0,
-        _bytes(message.key()) or b"",
-        _bytes(message.value()),
-        tuple((name, value or b"") for name, value in headers) if headers else _HEADERLESS,
-        timestamp_ms if kind != TIMESTAMP_NOT_AVAILABLE else 0,
-    )
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
-
-
-def unavailable(error: KafkaError) -> LogUnavailable:
-    """Return the refusal that a broker's error amounts to."""
-    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-        return LogUnavailable("the topic does not exist yet (mesh topics ensure)", retry_after=1.0)
-    return LogUnavailable(f"the brokers do not answer: {error.str()}", retry_after=1.0)
-
-
-__all__ = ["KafkaConsumer", "to_record", "unavailable"]
+__all__ = ["KafkaConsumer"]

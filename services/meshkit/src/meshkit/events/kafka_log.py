@@ -25,7 +25,6 @@ from meshkit.events.kafka_producer import KafkaProducer
 from meshkit.events.kafka_reader import KafkaReader
 from meshkit.events.log import (
     TOPICS,
-    USER_EVENTS,
     Committable,
     Lag,
     NewRecord,
@@ -88,9 +87,10 @@ class KafkaEventLog:
         return await self._call(lambda: self._both_ends(self._name(topic)))
 
     async def log_id(self) -> str:
-        """Return the identity of the log: the cluster's, with that of the topic of events where
-        the brokers give topics one. A topic that is made anew is another log."""
-        return await self._call(lambda: self._log_id(self._name(USER_EVENTS)))
+        """Return the identity of the log: the cluster's, with that of the first topic where the
+        brokers give topics one. A topic that is made anew is another log."""
+        first = next(iter(self._topics.values()))
+        return await self._call(lambda: self._log_id(first))
 
     async def close(self) -> None:
         """Finish what was accepted, then leave all groups."""

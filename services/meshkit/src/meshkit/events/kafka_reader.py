@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_config import KafkaConnection
-from meshkit.events.kafka_consumer import to_record, unavailable
+from meshkit.events.kafka_messages import to_record, unavailable
 from meshkit.events.log import Chunk, Record
 
 _READ_SECONDS = 10.0
