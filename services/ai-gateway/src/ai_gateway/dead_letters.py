@@ -1,15 +1,12 @@
-"""The dead-letter topic: what can never be processed, kept with all that is needed to look into it.
-
-The record's key, value and headers are kept byte for byte; `mesh_dlq_*` headers say why, from
-where, and after how many attempts.
-"""
+"""Putting a record into the dead letters, however long the log takes to take it."""
 
 import asyncio
 
 import structlog
 
 from meshkit.errors import LogUnavailable
-from meshkit.events.log import USER_EVENTS_DLQ, EventLog, NewRecord, Record
+from meshkit.events.dead_letters import to_dead_letter
+from meshkit.events.log import USER_EVENTS_DLQ, EventLog, Record
 
 log = structlog.get_logger()
 
@@ -18,16 +15,10 @@ _RETRY_SECONDS = 1.0
 
 async def dead_letter(event_log: EventLog, record: Record, reason: str, attempts: int) -> None:
     """Publish `record` to the dead-letter topic; waits for the log, however long that takes."""
-    source = f"{record.topic}/{record.partition}/{record.offset}"
-    headers = (
-        *record.headers,
-        ("mesh_dlq_reason", reason.encode(errors="replace")),
-        ("mesh_dlq_source", source.encode()),
-        ("mesh_dlq_attempts", str(attempts).encode()),
-    )
+    letter = to_dead_letter(record, reason, attempts)
     while True:
         try:
-            await event_log.publish(USER_EVENTS_DLQ, NewRecord(record.key, record.value, headers))
+            await event_log.publish(USER_EVENTS_DLQ, letter)
         except LogUnavailable as error:
             log.warning("dead_letter_waits", reason=error.detail)
             await asyncio.sleep(_RETRY_SECONDS)

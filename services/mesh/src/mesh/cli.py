@@ -7,8 +7,10 @@ import typer
 
 from mesh import up
 from mesh.demo import demo
+from mesh.dlq import dlq_app
 from mesh.docs import docs
 from mesh.tenants import tenants_app
+from mesh.topics import topics_app
 from meshkit.errors import StartError
 from meshkit.runtime import run
 from meshkit.settings import load_settings
@@ -20,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(tenants_app, name="tenants")
+app.add_typer(topics_app, name="topics")
+app.add_typer(dlq_app, name="dlq")
 app.command("demo")(demo)
 app.command("docs", hidden=True)(docs)
 

@@ -2,7 +2,6 @@
 
 import json
 from difflib import get_close_matches
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mesh.command import As, Output
 from meshkit.errors import StartError
 from meshkit.settings import load_settings
 from meshkit.telemetry.logs import configure_logging
@@ -22,18 +22,10 @@ tenants_app = typer.Typer(
 console = Console()
 
 
-class Output(StrEnum):
-    """How to print."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 Folder = Annotated[
     str | None,
     typer.Option("--tenants", help="Folder of the tenant files [MESH_TENANTS, else tenants]."),
 ]
-As = Annotated[Output, typer.Option("--output", "-o", help="table or json.")]
 
 
 @tenants_app.command("list")

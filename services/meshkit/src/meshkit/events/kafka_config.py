@@ -12,7 +12,28 @@ from typing import Any
 RECORD_BYTES_MOST = 2 * 1024 * 1024
 DELIVERY_SECONDS = 10.0
 
+_SAID_AGAIN_SECONDS = 30.0
+
+
+class _Seldom(logging.Filter):
+    """Lets a message pass once in a while: while a broker is away, each attempt to reach it says
+    the same, forty times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # "FAIL [client] [thread] what": the kind, and which client it is about.
+        kind = " ".join(record.getMessage().split(" ", 2)[:2])
+        due = record.created >= self._said.get(kind, 0.0) + _SAID_AGAIN_SECONDS
+        if due:
+            self._said[kind] = record.created
+        return due
+
+
 librdkafka_log = logging.getLogger("librdkafka")
+librdkafka_log.addFilter(_Seldom())
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,22 @@ tokens. Records of libraries that use the standard logging module take the same 
 
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.typing import Processor
 
 LogFormat = Literal["console", "json"]
+
+
+class _Stderr:
+    """Standard error as it is when something is written, not as it was when a logger was made."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def configure_logging(log_format: LogFormat | None, level: str) -> None:
@@ -31,7 +41,7 @@ def configure_logging(log_format: LogFormat | None, level: str) -> None:
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -1,0 +1,170 @@
+"""Dead letters: records that can never be processed, kept with all that is needed to look into it.
+
+A dead letter has the record's key, value and headers byte for byte; `mesh_dlq_*` headers say why it
+is here, where it came from, and after how many attempts. When it is replayed, a mark follows in the
+same topic, so that nobody replays it twice.
+
+The log is compacted: the last record of a key is what the user is. So a dead letter is put back
+only where nothing newer has been said about its user since, else it would undo that.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterable
+from dataclasses import dataclass
+
+from meshkit.events.log import USER_EVENTS_DLQ, EventLog, NewRecord, Position, Record
+
+_PREFIX = "mesh_dlq_"
+_REASON, _SOURCE, _ATTEMPTS = f"{_PREFIX}reason", f"{_PREFIX}source", f"{_PREFIX}attempts"
+_REPLAYED = f"{_PREFIX}replayed"
+_READ_MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record of the dead-letter topic, and what is known of where it came from."""
+
+    record: Record
+    reason: str
+    attempts: int
+    topic: str
+    source: Position
+    replayed: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the dead-letter topic: the name that people call it by."""
+        return f"{self.record.partition}/{self.record.offset}"
+
+    @property
+    def tenant(self) -> str:
+        """The tenant's id as the event gives it, else the uid in the record's key."""
+        named = dict(self.record.headers).get("ce_tenantid")
+        return (named or self.record.key.partition(b"/")[0]).decode(errors="replace")
+
+    @property
+    def original(self) -> NewRecord:
+        """The record as it was."""
+        headers = tuple(pair for pair in self.record.headers if not pair[0].startswith(_PREFIX))
+        return NewRecord(self.record.key, self.record.value, headers)
+
+
+def to_dead_letter(record: Record, reason: str, attempts: int) -> NewRecord:
+    """Return `record` as a record of the dead-letter topic."""
+    source = f"{record.topic}/{record.partition}/{record.offset}"
+    headers = (
+        *record.headers,
+        (_REASON, reason.encode(errors="replace")),
+        (_SOURCE, source.encode()),
+        (_ATTEMPTS, str(attempts).encode()),
+    )
+    return NewRecord(record.key, record.value, headers)
+
+
+async def read_all(log: EventLog, topic: str, starts: dict[int, int]) -> AsyncIterator[Record]:
+    """Yield the records of some partitions, each from an offset on to the end as it is now."""
+    ends = await log.ends(topic)
+    reader = log.reader(topic)
+    try:
+        for partition, start in starts.items():
+            first, end = ends[partition]
+            offset = max(start, first)
+            while offset < end:
+                chunk = await reader.read(partition, offset, _READ_MOST)
+                for record in chunk.records:
+                    yield record
+                if chunk.end == offset:
+                    break
+                offset = chunk.end
+    finally:
+        await reader.close()
+
+
+async def dead_letters(log: EventLog) -> list[DeadLetter]:
+    """Return every dead letter, the oldest first. Raises LogUnavailable."""
+    letters: dict[str, DeadLetter] = {}
+    ends = await log.ends(USER_EVENTS_DLQ)
+    async for record in read_all(log, USER_EVENTS_DLQ, dict.fromkeys(ends, 0)):
+        headers = dict(record.headers)
+        if mark := headers.get(_REPLAYED):
+            known = letters.get(mark.decode())
+            if known is not None:
+                letters[known.place] = _replayed(known)
+        elif (letter := _parse(record, headers)) is not None:
+            letters[letter.place] = letter
+    return list(letters.values())
+
+
+async def superseded(log: EventLog, letters: Iterable[DeadLetter]) -> set[str]:
+    """Return the places of the letters about whose users something newer has been said.
+
+    Reads the log on from the oldest of them. Raises LogUnavailable.
+    """
+    by_topic: dict[str, list[DeadLetter]] = {}
+    for letter in letters:
+        by_topic.setdefault(letter.topic, []).append(letter)
+    found: set[str] = set()
+    for topic, group in by_topic.items():
+        starts: dict[int, int] = {}
+        by_key: dict[bytes, list[DeadLetter]] = {}
+        for letter in group:
+            partition, offset = letter.source.partition, letter.source.offset + 1
+            starts[partition] = min(offset, starts.get(partition, offset))
+            by_key.setdefault(letter.record.key, []).append(letter)
+        async for record in read_all(log, topic, starts):
+            for letter in by_key.get(record.key, ()):
+                if record.offset > letter.source.offset:
+                    found.add(letter.place)
+    return found
+
+
+async def replay(log: EventLog, letter: DeadLetter) -> Position:
+    """Put a letter's record back at the end of its topic, and mark it. Raises LogUnavailable.
+
+    What is said of the same user in the very moment stays the last word: it is said again.
+    """
+    before = await log.ends(letter.topic)
+    position = await log.publish(letter.topic, letter.original)
+    _, start = before[position.partition]
+    between: Record | None = None
+    async for record in read_all(log, letter.topic, {position.partition: start}):
+        if record.key == letter.record.key and record.offset < position.offset:
+            between = record
+    if between is not None:
+        again = NewRecord(between.key, between.value, between.headers)
+        position = await log.publish(letter.topic, again)
+    mark = NewRecord(letter.record.key, None, ((_REPLAYED, letter.place.encode()),))
+    await log.publish(USER_EVENTS_DLQ, mark)
+    return position
+
+
+def of_tenants(letters: Iterable[DeadLetter], tenants: Collection[str]) -> list[DeadLetter]:
+    """Return the letters of some tenants, by id or uid; all of them where none is named."""
+    return [letter for letter in letters if not tenants or letter.tenant in tenants]
+
+
+def _replayed(letter: DeadLetter) -> DeadLetter:
+    return DeadLetter(
+        letter.record, letter.reason, letter.attempts, letter.topic, letter.source, replayed=True
+    )
+
+
+def _parse(record: Record, headers: dict[str, bytes]) -> DeadLetter | None:
+    """Return a record as a letter; None for one that somebody else has put there."""
+    try:
+        topic, partition, offset = headers[_SOURCE].decode().rsplit("/", 2)
+        source = Position(int(partition), int(offset))
+        reason = headers[_REASON].decode(errors="replace")
+        return DeadLetter(record, reason, int(headers[_ATTEMPTS]), topic, source)
+    except (KeyError, ValueError):
+        return None
+
+
+__all__ = [
+    "DeadLetter",
+    "dead_letters",
+    "of_tenants",
+    "read_all",
+    "replay",
+    "superseded",
+    "to_dead_letter",
+]
