@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.vector_store.qdrant import QdrantVectorStore
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
 from builders import DENSE
@@ -33,11 +34,11 @@ async def own_alias() -> AsyncIterator[str]:
         await layout.close()
 
 
-async def open_store(alias: str, **more: str) -> QdrantVectorStore:
+async def open_store(alias: str, embedder: HashEmbedder = DENSE, **more: str) -> QdrantVectorStore:
     """The store behind an alias, opened to be filled."""
-    given = {"embedder_name": DENSE.name, "log_id": "log-1"} | more
+    given = {"embedder_name": embedder.name, "log_id": "log-1"} | more
     return await QdrantVectorStore.open(
-        qdrant_url(), alias=alias, dimension=DENSE.dimension, **given
+        qdrant_url(), alias=alias, dimension=embedder.dimension, **given
     )
 
 

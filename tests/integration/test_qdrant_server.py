@@ -73,7 +73,7 @@ async def test_processes_that_start_together_use_one_collection() -> None:
         await asyncio.gather(*(store.close() for store in stores))
 
 
-async def test_search_follows_the_alias_and_the_watch_notices() -> None:
+async def test_search_follows_the_alias_within_seconds() -> None:
     async with own_alias() as alias:
         store = await open_store(alias)
         await store.apply([make_upsert(A, name="Old")])
@@ -81,8 +81,25 @@ async def test_search_follows_the_alias_and_the_watch_notices() -> None:
         made = await layout.create(2, DENSE.name, DENSE.dimension, "log-1")
         await layout.point_alias_to(made.name)
         await layout.close()
-        assert await store.count(A) == 0
         await eventually(lambda: store.collection_id == made.meta.collection_id)
+        assert await store.count(A) == 0
+        await store.close()
+
+
+async def test_process_of_the_old_embedder_serves_until_its_collection_is_gone() -> None:
+    async with own_alias() as alias:
+        store = await open_store(alias)
+        await store.apply([make_upsert(A)])
+        layout = QdrantLayout(qdrant_url(), None, alias)
+        made = await layout.create(2, "other-v9", 8, "log-1")
+        await layout.point_alias_to(made.name)
+        await eventually(lambda: store._superseded is not None)
+        assert await store.check() is None
+        assert len(await store.search(A, make_query("alice"), 5)) == 1
+        await layout.drop(f"{alias}_1")
+        await layout.close()
+        await eventually(lambda: store.collection_id == "")
+        assert "other-v9" in (await store.check() or "")
         await store.close()
 
 

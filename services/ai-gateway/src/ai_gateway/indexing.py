@@ -16,6 +16,7 @@ from ai_gateway.vector_store.port import VectorStore
 from ai_gateway.weights import Weights
 from meshkit.errors import LogUnavailable
 from meshkit.events.log import EventLog
+from meshkit.events.reading import ResolveTenant
 from meshkit.tenancy.identity import TenantContext, TenantId
 from meshkit.tenancy.source import TenantSource
 
@@ -40,12 +41,17 @@ def create_indexer(
     event_log: EventLog, store: VectorStore, vectorizer: Vectorizer, tenants: TenantSource
 ) -> Indexer:
     """Return an indexer that knows the tenants and their weights."""
+    return Indexer(event_log, store, vectorizer, resolver(tenants), Weights(tenants))
+
+
+def resolver(tenants: TenantSource) -> ResolveTenant:
+    """Return what looks a tenant up by its id, for events that do not name its uid."""
 
     def resolve_tenant(tenant_id: TenantId) -> TenantContext | None:
         policy = tenants.get(tenant_id)
         return policy.context if policy is not None else None
 
-    return Indexer(event_log, store, vectorizer, resolve_tenant, Weights(tenants))
+    return resolve_tenant
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.embedding.lexical import LexicalEncoder
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.vector_store.edge import EdgeVectorStore
-from ai_gateway.vector_store.port import StoreUnavailable, VectorStore
+from ai_gateway.vector_store.edge_rebuild import EdgeRebuild
+from ai_gateway.vector_store.port import Rebuild, StoreUnavailable, VectorStore
 from meshkit.embedded import EmbeddedData
 from meshkit.errors import LogUnavailable
 from meshkit.events.log import EventLog
@@ -62,18 +63,60 @@ async def _open(
             await asyncio.sleep(_RETRY_SECONDS)
 
 
+@asynccontextmanager
+async def opened_rebuild(
+    settings: MeshSettings, vectorizer: Vectorizer, event_log: EventLog
+) -> AsyncIterator[Rebuild]:
+    """Open the collection that is to follow the one in use, for as long as the block lasts.
+
+    Raises StoreMismatch, StoreUnavailable, LogUnavailable.
+    """
+    wanted = (vectorizer.name, vectorizer.dimension, await event_log.log_id())
+    rebuild = await _begin_rebuild(settings, *wanted)
+    try:
+        yield rebuild
+    finally:
+        await rebuild.close()
+
+
+async def _begin_rebuild(
+    settings: MeshSettings, embedder: str, dimension: int, log_id: str
+) -> Rebuild:
+    if settings.qdrant_url is None:
+        return await EdgeRebuild.open(
+            EmbeddedData(settings.data_dir).vectors,
+            embedder_name=embedder,
+            dimension=dimension,
+            log_id=log_id,
+        )
+    from ai_gateway.vector_store.qdrant_rebuild import QdrantRebuild
+
+    return await QdrantRebuild.open(
+        settings.qdrant_url,
+        api_key=_api_key(settings),
+        alias=settings.qdrant_collection,
+        embedder_name=embedder,
+        dimension=dimension,
+        log_id=log_id,
+    )
+
+
 async def _open_server(
     settings: MeshSettings, vectorizer: Vectorizer, log_id: str | None
 ) -> VectorStore:
     # The client library takes most of a second to load: only who needs it waits for it.
     from ai_gateway.vector_store.qdrant import QdrantVectorStore
 
-    key = settings.qdrant_api_key
     return await QdrantVectorStore.open(
         settings.qdrant_url or "",
-        api_key=key.get_secret_value() if key is not None else None,
+        api_key=_api_key(settings),
         alias=settings.qdrant_collection,
         embedder_name=vectorizer.name,
         dimension=vectorizer.dimension,
         log_id=log_id,
     )
+
+
+def _api_key(settings: MeshSettings) -> str | None:
+    key = settings.qdrant_api_key
+    return key.get_secret_value() if key is not None else None

@@ -9,6 +9,7 @@ from mesh import up
 from mesh.demo import demo
 from mesh.dlq import dlq_app
 from mesh.docs import docs
+from mesh.reindex import reindex_command
 from mesh.tenants import tenants_app
 from mesh.topics import topics_app
 from meshkit.errors import StartError
@@ -25,6 +26,7 @@ app.add_typer(tenants_app, name="tenants")
 app.add_typer(topics_app, name="topics")
 app.add_typer(dlq_app, name="dlq")
 app.command("demo")(demo)
+app.command("reindex")(reindex_command)
 app.command("docs", hidden=True)(docs)
 
 

@@ -107,7 +107,7 @@ def _read_meta(folder: Path) -> Meta | None:
         return None
     except msgspec.DecodeError:
         raise Refused(
-            f"{folder / 'meta.json'} is damaged: move {folder} away, it is made again from the log"
+            f"{folder / 'meta.json'} is damaged: run `mesh reindex`, it is made again from the log"
         ) from None
 
 
@@ -120,8 +120,8 @@ def _check(folder: Path, stored: Meta, wanted: Meta) -> None:
     ):
         if has != wants:
             raise Refused(
-                f"the points in {folder} were made with {what} {has}, this mesh has {wants}: move"
-                f" {folder} away and start again; they are made again from the event log"
+                f"the points in {folder} were made with {what} {has}, this mesh has {wants}: run"
+                " `mesh reindex` to make them again from the event log"
             )
 
 

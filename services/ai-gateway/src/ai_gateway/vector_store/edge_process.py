@@ -18,6 +18,7 @@ from typing import Any
 from ai_gateway.vector_store import wire
 from ai_gateway.vector_store.edge_collection import EdgeCollection
 from ai_gateway.vector_store.edge_folder import Refused, open_collection, take_lock
+from ai_gateway.vector_store.edge_takeover import take_over
 
 _READ_BYTES = 1 << 20
 _READS = (wire.Search, wire.Get, wire.Revisions, wire.Count)
@@ -116,6 +117,7 @@ def main() -> None:
     connection = socket.socket(fileno=int(descriptor))
     try:
         lock = take_lock(Path(folder))
+        take_over(Path(folder))
         opened = open_collection(Path(folder), embedder, int(dimension), log_id)
     except Refused as error:
         connection.sendall(wire.frame(wire.Hello("", False, str(error))))

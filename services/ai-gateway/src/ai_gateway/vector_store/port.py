@@ -134,3 +134,27 @@ class VectorStore(Protocol):
 
     async def close(self) -> None:
         """Flush and release the store."""
+
+
+class Rebuild(Protocol):
+    """The next collection of a store, while it is being filled."""
+
+    @property
+    def store(self) -> VectorStore:
+        """The collection to fill."""
+
+    @property
+    def handover_seconds(self) -> float:
+        """How long the processes in service take to notice the switch; 0 where there are none."""
+
+    async def switch(self) -> str:
+        """Let searches see the new collection; return what has happened, in a sentence.
+
+        Raises StoreUnavailable.
+        """
+
+    async def drop_old(self) -> None:
+        """Remove the collection that was switched from. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Release the collection; it is kept as far as it is filled."""

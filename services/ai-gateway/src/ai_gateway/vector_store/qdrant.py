@@ -1,8 +1,8 @@
 """The vector store in a Qdrant server.
 
-Searches go to the alias, so they follow it the moment it moves. Changes go to the collection that
-was opened, whose id the indexer's progress belongs to. A watch looks at the alias now and then: a
-collection that is gone, moved or not ours shows within seconds.
+Searches and changes go to the collection that was opened, whose id the indexer's progress belongs
+to. A watch looks at the alias now and then: where it has moved this follows within seconds, and a
+collection that is gone or not ours shows.
 """
 
 import asyncio
@@ -55,6 +55,7 @@ class QdrantVectorStore:
         self._http = QdrantHttp(self._url, api_key)
         self._collection: Collection | None = None
         self._problem = "the collection has not been looked at yet"
+        self._superseded: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -87,6 +88,16 @@ class QdrantVectorStore:
         store._tasks.append(asyncio.create_task(store._watch(), name="alias-watch"))
         if log_id is not None:
             store._tasks.append(asyncio.create_task(store._sweep(), name="marker-sweep"))
+        return store
+
+    @classmethod
+    def of(
+        cls, url: str, api_key: str | None, alias: str, collection: Collection
+    ) -> "QdrantVectorStore":
+        """Return a store that fills one collection, whatever the alias says."""
+        meta = collection.meta
+        store = cls(url, api_key, alias, meta.embedder, meta.dimension)
+        store._collection = collection
         return store
 
     @property
@@ -160,8 +171,7 @@ class QdrantVectorStore:
         return self._collection
 
     async def _read(self, what: str, body: bytes) -> bytes:
-        self._opened()
-        return await self._http.read(f"/collections/{self._alias}/{what}", body)
+        return await self._http.read(f"/collections/{self._opened().name}/{what}", body)
 
     async def _look(self) -> None:
         """Find the collection behind the alias, and make it where that is ours to do."""
@@ -205,13 +215,27 @@ class QdrantVectorStore:
             try:
                 await self._look()
             except StoreMismatch as error:
-                self._collection = None
-                log.error("collection_refused", reason=str(error))
+                await self._keep_or_refuse(str(error))
             except StoreUnavailable:
                 # Only away: what was opened still is what it was.
                 continue
             if before and before != self.collection_id:
                 log.info("collection_changed", was=before, now=self.collection_id)
+
+    async def _keep_or_refuse(self, reason: str) -> None:
+        """Go on with the opened collection where only the alias has moved, to another embedder's:
+        this process is to be replaced by one that has it, and serves until then."""
+        if self._collection is None:
+            return
+        try:
+            self._check(await self._layout.read(self._collection.name))
+        except (StoreMismatch, StoreUnavailable):
+            self._collection = None
+            log.error("collection_refused", reason=reason)
+        else:
+            if self._superseded != reason:
+                log.warning("collection_superseded", reason=reason)
+            self._superseded = reason
 
     async def _sweep(self) -> None:
         """Remove deletion markers that no late event can need any more."""

@@ -18,6 +18,7 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from ai_gateway.vector_store.port import DENSE, LEXICAL, StoreMismatch, StoreUnavailable
+from meshkit.clock import unix_ms
 
 ALIAS = "user_embeddings"
 LAYOUT = 1
@@ -34,6 +35,7 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
     dimension: int
     log_id: str
     layout: int
+    made_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,15 @@ class QdrantLayout:
         )
 
     async def current(self) -> Collection | None:
-        """Return the collection behind the alias, None where there is none."""
+        """Return the collection behind the alias, None where there is none.
+
+        Raises StoreMismatch.
+        """
+        name = await self.current_name()
+        return await self.read(name) if name is not None else None
+
+    async def current_name(self) -> str | None:
+        """Return the name of what is behind the alias, whatever it is."""
         try:
             info = await self._client.info()
             aliases = (await self._client.get_aliases()).aliases
@@ -67,7 +77,16 @@ class QdrantLayout:
             raise self._unavailable(error) from None
         _check_version(info.version)
         names = [alias.collection_name for alias in aliases if alias.alias_name == self._alias]
-        return await self.read(names[0]) if names else None
+        return names[0] if names else None
+
+    def number(self, name: str | None) -> int:
+        """Return the number in a collection's name, 0 where it has none."""
+        tail = (name or "").removeprefix(f"{self._alias}_")
+        return int(tail) if tail.isdecimal() else 0
+
+    def name(self, number: int) -> str:
+        """Return the name of the collection with a number."""
+        return f"{self._alias}_{number}"
 
     async def read(self, name: str) -> Collection:
         """Return a collection whose layout is right. Raises StoreMismatch."""
@@ -80,8 +99,8 @@ class QdrantLayout:
 
     async def create(self, number: int, embedder: str, dimension: int, log_id: str) -> Collection:
         """Make the collection of this number, empty; one that was made by another is taken."""
-        name = f"{self._alias}_{number}"
-        meta = Meta(str(uuid4()), embedder, dimension, log_id, LAYOUT)
+        name = self.name(number)
+        meta = Meta(str(uuid4()), embedder, dimension, log_id, LAYOUT, unix_ms())
         try:
             await self._client.create_collection(
                 name, **_config(dimension), metadata=msgspec.to_builtins(meta)
@@ -118,8 +137,7 @@ class QdrantLayout:
             found = (await self._client.get_collections()).collections
         except (ResponseHandlingException, UnexpectedResponse) as error:
             raise self._unavailable(error) from None
-        tails = [one.name.removeprefix(f"{self._alias}_") for one in found]
-        return sorted(int(tail) for tail in tails if tail.isdecimal())
+        return sorted(number for one in found if (number := self.number(one.name)))
 
     async def drop(self, name: str) -> None:
         """Remove a collection and all its points."""

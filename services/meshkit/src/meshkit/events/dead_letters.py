@@ -9,7 +9,7 @@ only where nothing newer has been said about its user since, else it would undo 
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshkit.events.log import USER_EVENTS_DLQ, EventLog, NewRecord, Position, Record
 
@@ -81,16 +81,20 @@ async def read_all(log: EventLog, topic: str, starts: dict[int, int]) -> AsyncIt
 
 async def dead_letters(log: EventLog) -> list[DeadLetter]:
     """Return every dead letter, the oldest first. Raises LogUnavailable."""
-    letters: dict[str, DeadLetter] = {}
+    letters: dict[tuple[str, Position], DeadLetter] = {}
+    sources: dict[str, tuple[str, Position]] = {}
     ends = await log.ends(USER_EVENTS_DLQ)
     async for record in read_all(log, USER_EVENTS_DLQ, dict.fromkeys(ends, 0)):
         headers = dict(record.headers)
         if mark := headers.get(_REPLAYED):
-            known = letters.get(mark.decode())
-            if known is not None:
-                letters[known.place] = _replayed(known)
+            source = sources.get(mark.decode())
+            if source is not None:
+                letters[source] = replace(letters[source], replayed=True)
         elif (letter := _parse(record, headers)) is not None:
-            letters[letter.place] = letter
+            source = (letter.topic, letter.source)
+            sources[letter.place] = source
+            # The same record again, after a crash or while reindexing, is no second letter.
+            letters.setdefault(source, letter)
     return list(letters.values())
 
 
@@ -140,12 +144,6 @@ async def replay(log: EventLog, letter: DeadLetter) -> Position:
 def of_tenants(letters: Iterable[DeadLetter], tenants: Collection[str]) -> list[DeadLetter]:
     """Return the letters of some tenants, by id or uid; all of them where none is named."""
     return [letter for letter in letters if not tenants or letter.tenant in tenants]
-
-
-def _replayed(letter: DeadLetter) -> DeadLetter:
-    return DeadLetter(
-        letter.record, letter.reason, letter.attempts, letter.topic, letter.source, replayed=True
-    )
 
 
 def _parse(record: Record, headers: dict[str, bytes]) -> DeadLetter | None:

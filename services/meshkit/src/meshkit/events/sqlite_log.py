@@ -31,7 +31,7 @@ from meshkit.events.log import (
 )
 from meshkit.events.partition import partition_of
 from meshkit.events.sqlite_consumer import SqliteConsumer, count_waiting
-from meshkit.events.sqlite_reader import SqliteReader, read_end
+from meshkit.events.sqlite_reader import SqliteReader, read_ends
 from meshkit.events.sqlite_schema import connect, open_writer, read_log_id, read_topics
 from meshkit.events.sqlite_writer import GroupCommitWriter, Row
 
@@ -139,10 +139,13 @@ class SqliteEventLog:
         return SqliteReader(topic, topic_id, self._read_aside)
 
     async def ends(self, topic: str) -> Mapping[int, tuple[int, int]]:
-        """Return per partition from where to where offsets are used: those of the whole log."""
-        _, spec = self._topic(topic)
-        end = await self._read_aside(read_end)
-        return {number: (0, end) for number in range(spec.partitions)}
+        """Return per partition the offset of its first record and of the next one to come.
+
+        Looks at every record: this is for people and their tools, not for the way of a request.
+        """
+        topic_id, spec = self._topic(topic)
+        ends = await self._read_aside(lambda c: read_ends(c, topic_id))
+        return {number: ends.get(number, (0, 0)) for number in range(spec.partitions)}
 
     async def lag(self, topic: str, group: str) -> Lag:
         """Return how far a group is behind."""

@@ -34,7 +34,8 @@ class SqliteReader:
     def _rows(
         self, connection: sqlite3.Connection, partition: int, offset: int, most: int
     ) -> tuple[list[Any], int]:
-        end = max(offset, min(offset + _SCANNED_MOST, read_end(connection)))
+        last = connection.execute("SELECT max(offset) FROM records").fetchone()[0] or 0
+        end = max(offset, min(offset + _SCANNED_MOST, last + 1))
         arguments = {
             "offset": offset,
             "end": end,
@@ -46,10 +47,14 @@ class SqliteReader:
         return rows, rows[-1][0] + 1 if len(rows) == most else end
 
 
-def read_end(connection: sqlite3.Connection) -> int:
-    """Return the offset after the last record of all topics."""
-    last: int | None = connection.execute("SELECT max(offset) FROM records").fetchone()[0]
-    return (last or 0) + 1
+def read_ends(connection: sqlite3.Connection, topic_id: int) -> dict[int, tuple[int, int]]:
+    """Return by partition the offsets of the first record and after the last one."""
+    rows = connection.execute(
+        "SELECT partition, min(offset), max(offset) + 1 FROM records WHERE topic = ?"
+        " GROUP BY partition",
+        (topic_id,),
+    ).fetchall()
+    return {partition: (first, end) for partition, first, end in rows}
 
 
-__all__ = ["SqliteReader", "read_end"]
+__all__ = ["SqliteReader", "read_ends"]

@@ -1,0 +1,93 @@
+"""The next collection in a Qdrant server, while it is being filled."""
+
+from ai_gateway.vector_store.port import StoreMismatch
+from ai_gateway.vector_store.qdrant import QdrantVectorStore
+from ai_gateway.vector_store.qdrant_layout import LAYOUT, Collection, QdrantLayout
+from meshkit.clock import unix_ms
+
+# The processes in service look at the alias every two seconds, and then join the new group.
+_HANDOVER_SECONDS = 6.0
+# The log keeps the deletion of a user for a day; what was begun earlier may have missed one.
+_RESUMED_MOST_MS = 20 * 3600 * 1000
+
+
+class QdrantRebuild:
+    """A Rebuild over a server. Made by `open`, ended by `close`."""
+
+    handover_seconds = _HANDOVER_SECONDS
+
+    def __init__(
+        self, layout: QdrantLayout, store: QdrantVectorStore, old: str | None, new: str
+    ) -> None:
+        self._layout = layout
+        self._store = store
+        self._old = old
+        self._new = new
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        api_key: str | None,
+        alias: str,
+        embedder_name: str,
+        dimension: int,
+        log_id: str,
+    ) -> "QdrantRebuild":
+        """Go on with the collection of an interrupted run, or make the next one.
+
+        Raises StoreUnavailable.
+        """
+        layout = QdrantLayout(url, api_key, alias)
+        try:
+            old = await layout.current_name()
+            numbers = await layout.numbers()
+            wanted = (LAYOUT, embedder_name, dimension, log_id)
+            made = None
+            for number in numbers:
+                if number > layout.number(old) and made is None:
+                    made = await _unfinished(layout, number, wanted)
+            if made is None:
+                number = max([layout.number(old), *numbers]) + 1
+                made = await layout.create(number, embedder_name, dimension, log_id)
+        except BaseException:
+            await layout.close()
+            raise
+        store = QdrantVectorStore.of(url, api_key, alias, made)
+        return cls(layout, store, old, made.name)
+
+    @property
+    def store(self) -> QdrantVectorStore:
+        """The collection to fill."""
+        return self._store
+
+    async def switch(self) -> str:
+        """Move the alias. Raises StoreUnavailable."""
+        await self._layout.point_alias_to(self._new)
+        kept = f"; {self._old} is still there" if self._old is not None else ""
+        return f"Searches see {self._new} now{kept}."
+
+    async def drop_old(self) -> None:
+        """Remove the collection that the alias was moved from. Raises StoreUnavailable."""
+        if self._old is not None:
+            await self._layout.drop(self._old)
+
+    async def close(self) -> None:
+        """Release the connections."""
+        await self._store.close()
+        await self._layout.close()
+
+
+async def _unfinished(
+    layout: QdrantLayout, number: int, wanted: tuple[int, str, int, str]
+) -> Collection | None:
+    """Return the collection with this number if it is one that was begun for the same."""
+    try:
+        found = await layout.read(layout.name(number))
+    except StoreMismatch:
+        return None
+    meta = found.meta
+    has = (meta.layout, meta.embedder, meta.dimension, meta.log_id)
+    young = meta.made_ms > unix_ms() - _RESUMED_MOST_MS
+    return found if has == wanted and young else None
