@@ -45,12 +45,7 @@ def reindex_command(
         except StoreUnavailable as error:
             raise StartError(f"the vector store cannot be used now: {error}") from None
 
-    try:
-        perform(command)
-    except typer.Exit as end:
-        if end.exit_code:
-            errors.print("What was indexed so far is kept: the same command goes on from there.")
-        raise
+    perform(command)
 
 
 async def _reindex(settings: MeshSettings, *, drop_old: bool) -> None:
@@ -62,13 +57,17 @@ async def _reindex(settings: MeshSettings, *, drop_old: bool) -> None:
     ):
         with _progress() as progress:
             task = progress.add_task(f"indexing with {vectorizer.name}", total=None)
-            outcome = await reindex(
-                log,
-                rebuild,
-                vectorizer,
-                resolver(tenants),
-                lambda done, total: progress.update(task, completed=done, total=total),
-            )
+            try:
+                outcome = await reindex(
+                    log,
+                    rebuild,
+                    vectorizer,
+                    resolver(tenants),
+                    lambda done, total: progress.update(task, completed=done, total=total),
+                )
+            except BaseException:
+                errors.print("What was indexed so far is kept: the same command goes on from it.")
+                raise
         console.print(outcome)
         if drop_old:
             await rebuild.drop_old()

@@ -13,7 +13,7 @@ from meshkit.settings import MeshSettings
 from meshkit.tenancy.directory import watching
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
-from meshkit.web.admin import create_admin_app
+from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
@@ -67,7 +67,8 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     sealer = position_sealer(settings)
     async with opened_event_log(settings) as log, watching(settings.tenants) as tenants:
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
-        async with serving(create_admin_app({}), admin), serving(app, public):
+        checks = {"event-log": at_start(log.log_id)}
+        async with serving(create_admin_app(checks), admin), serving(app, public):
             await stop.wait()
 
 

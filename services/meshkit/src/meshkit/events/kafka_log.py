@@ -18,9 +18,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_consumer import KafkaConsumer
+from meshkit.events.kafka_messages import unavailable
 from meshkit.events.kafka_producer import KafkaProducer
 from meshkit.events.kafka_reader import KafkaReader
 from meshkit.events.log import (
@@ -108,8 +108,7 @@ class KafkaEventLog:
         try:
             return await asyncio.to_thread(function)
         except KafkaException as error:
-            detail = f"the brokers do not answer: {error.args[0].str()}"
-            raise LogUnavailable(detail, retry_after=1.0) from None
+            raise unavailable(error.args[0]) from None
 
     def _lag(self, topic: str, group: str) -> Lag:
         ends = self._both_ends(topic)

@@ -11,10 +11,33 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from meshkit.errors import MeshError
 from meshkit.telemetry import metrics
 
 Check = Callable[[], Awaitable[str | None]]
 """Returns None where all is well, else what is wrong, in a few words."""
+
+
+def at_start(attempt: Callable[[], Awaitable[object]]) -> Check:
+    """Return a check that holds for good once `attempt` has succeeded.
+
+    For what all replicas share: with it away, each still answers requests with a 503 that says
+    what is wrong, which is better than no replica at all. But none is to be ready before it was
+    there once.
+    """
+    succeeded = False
+
+    async def check() -> str | None:
+        nonlocal succeeded
+        if not succeeded:
+            try:
+                await attempt()
+            except MeshError as error:
+                return error.detail
+            succeeded = True
+        return None
+
+    return check
 
 
 def create_admin_app(checks: Mapping[str, Check]) -> Starlette:
@@ -43,4 +66,4 @@ def create_admin_app(checks: Mapping[str, Check]) -> Starlette:
     )
 
 
-__all__ = ["Check", "create_admin_app"]
+__all__ = ["Check", "at_start", "create_admin_app"]
