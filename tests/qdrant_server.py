@@ -1,8 +1,10 @@
 """A Qdrant server for tests: the one that MESH_TEST_QDRANT_URL names."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -11,6 +13,7 @@ from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.vector_store.qdrant import QdrantVectorStore
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
 from builders import DENSE
+from processes import Process, clean_environment
 
 
 def qdrant_url() -> str:
@@ -51,3 +54,22 @@ async def own_collection() -> AsyncIterator[QdrantVectorStore]:
             yield store
         finally:
             await store.close()
+
+
+def server_process(port: int, data: Path, log: Path) -> Process:
+    """A server of our own, that may be killed: MESH_TEST_QDRANT_COMMAND PORT FOLDER, else the
+    binary `qdrant` from the PATH. Skips the test where there is neither."""
+    data.mkdir()
+    given = os.environ.get("MESH_TEST_QDRANT_COMMAND")  # noqa: TID251
+    if given:
+        return Process([given, str(port), str(data)], clean_environment(), log)
+    if binary := shutil.which("qdrant"):
+        settings = {
+            "QDRANT__SERVICE__HTTP_PORT": str(port),
+            "QDRANT__STORAGE__STORAGE_PATH": str(data),
+        }
+        return Process([binary], clean_environment() | settings, log)
+    pytest.skip(
+        "no Qdrant server that may be killed: MESH_TEST_QDRANT_COMMAND is not set, and there is no"
+        " qdrant on the PATH"
+    )

@@ -25,7 +25,7 @@ from bench.harness import (
     report,
 )
 from bench.load import closed_loop, connect, post
-from mesh_process import free_ports
+from processes import free_ports
 
 CONNECTIONS = 64
 BODY = b'{"name":"Alice Doe","email":"alice.doe@example.com","attributes":{"team":"billing"}}'

@@ -1,6 +1,7 @@
 """What only the server does: collections that are not ours, aliases that move, keys, absence."""
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import pytest
@@ -11,7 +12,7 @@ from ai_gateway.vector_store.qdrant import QdrantVectorStore
 from ai_gateway.vector_store.qdrant_http import RequestRefused
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
 from builders import DENSE, make_context, make_query, make_upsert
-from mesh_process import free_ports
+from processes import free_ports
 from qdrant_server import open_store, own_alias, own_collection, qdrant_url
 from waiting import eventually
 
@@ -22,7 +23,7 @@ A, B = make_context("tenant-a"), make_context("tenant-b")
     ("given", "named"), [({"embedder_name": "other-v9"}, "embedder"), ({"log_id": "2"}, "log")]
 )
 async def test_collection_of_something_else_is_refused_with_the_way_out(
-    given: dict[str, str], named: str
+    given: dict[str, Any], named: str
 ) -> None:
     async with own_alias() as alias:
         store = await open_store(alias)

@@ -1,0 +1,165 @@
+"""Clients that write down what they were promised, and hold the mesh to it.
+
+Each user is written by one client, in versions 1, 2, 3, …; a deletion takes a version, too. What is
+found has to be the last version that was acknowledged, or a later one that was only tried. While
+all this goes on, nobody may see a user go back to an older version.
+"""
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+GONE = None
+TENANTS = ("tenant-a", "tenant-b", "tenant-c")
+_READS_AT_ONCE = 32
+
+
+@dataclass
+class Line:
+    """What is known of one user: the state after each version, and how far it got."""
+
+    tenant: str
+    user_id: str
+    tried: list[int | None] = field(default_factory=list)
+    acknowledged: int = 0
+    seen: int = 0
+    seen_gone: bool = False
+
+    @property
+    def allowed(self) -> set[int | None]:
+        """The states that may be found once everything is worked off."""
+        last = self.tried[self.acknowledged - 1] if self.acknowledged else GONE
+        return {last, *self.tried[self.acknowledged :]}
+
+
+class Ledger:
+    """All clients' lines, over a user-service and an ai-gateway."""
+
+    def __init__(self, users_url: str, gateway_url: str, http: aiohttp.ClientSession) -> None:
+        self._users_url = users_url
+        self._gateway_url = gateway_url
+        self._http = http
+        self.lines: list[Line] = []
+        self.acknowledged = 0
+        self.refused = 0
+        self.reads = 0
+
+    async def write(self, client: int, tenant: str, rng: random.Random, users: int = 400) -> None:
+        """Write users until cancelled: again and again the same ones, now and then deleted."""
+        own = [Line(tenant, f"u-{client}-{number}") for number in range(users)]
+        self.lines += own
+        while True:
+            line = rng.choice(own)
+            delete = bool(line.tried) and rng.random() < 0.1
+            version = len(line.tried) + 1
+            line.tried.append(GONE if delete else version)
+            try:
+                status = await self._send(line, version, delete=delete)
+            except (aiohttp.ClientError, TimeoutError):
+                status = 0
+            if status == 202:
+                line.acknowledged = version
+                self.acknowledged += 1
+            else:
+                assert status in (0, 503), f"{status} for a write"
+                self.refused += 1
+                await asyncio.sleep(0.02)
+
+    async def watch(self, rng: random.Random) -> None:
+        """Look at users until cancelled; fails where one goes back, or is another tenant's."""
+        while True:
+            await asyncio.sleep(0.002)
+            if self.lines:
+                line = rng.choice(self.lines)
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    await self._look(line)
+
+    async def settle(self, seconds: float) -> None:
+        """Return once every user is what it has to be. Raises AssertionError after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                wrong = self.lines
+                while wrong := await self._wrong(wrong):
+                    await asyncio.sleep(0.2)
+                assert not await self._wrong(self.lines), "a user changed after it was right"
+                while await self._stored() != await self._live():
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            examples = [(one, await self._state(one)) for one in wrong[:3]]
+            stored, live = await self._stored(), await self._live()
+            raise AssertionError(
+                f"{len(wrong)} of {len(self.lines)} users are wrong, such as {examples};"
+                f" stored {stored}, live {live}"
+            ) from None
+
+    async def _wrong(self, lines: list[Line]) -> list[Line]:
+        wrong = []
+        for start in range(0, len(lines), _READS_AT_ONCE):
+            some = lines[start : start + _READS_AT_ONCE]
+            states = await asyncio.gather(*(self._state(line) for line in some))
+            wrong += [line for line, s in zip(some, states, strict=True) if s not in line.allowed]
+        return wrong
+
+    async def _live(self) -> dict[str, int]:
+        live = dict.fromkeys(TENANTS, 0)
+        for line in self.lines:
+            live[line.tenant] += await self._state(line) is not GONE
+        return live
+
+    async def _stored(self) -> dict[str, int]:
+        stored = {}
+        for tenant in TENANTS:
+            url = f"{self._gateway_url}/tenants/self"
+            async with self._http.get(url, headers={"X-Tenant-Id": tenant}) as answer:
+                quotas = (await answer.json()).get("quotas", ())
+            stored[tenant] = next(
+                (int(quota["used"]) for quota in quotas if quota["name"] == "storedUsers"), -1
+            )
+        return stored
+
+    async def _look(self, line: Line) -> None:
+        version = await self._state(line)
+        self.reads += 1
+        if version is GONE:
+            line.seen_gone = True
+            return
+        if version == -1:
+            return
+        back = version <= line.seen if line.seen_gone else version < line.seen
+        assert not back, f"{line} went back to {version}"
+        line.seen, line.seen_gone = version, False
+
+    async def _state(self, line: Line) -> int | None:
+        """The version that is found, GONE where there is none, -1 where nobody answers."""
+        url = f"{self._gateway_url}/ai/users/{line.user_id}"
+        try:
+            async with self._http.get(url, headers={"X-Tenant-Id": line.tenant}) as answer:
+                if answer.status == 404:
+                    return GONE
+                if answer.status == 503:
+                    return -1
+                assert answer.status == 200, await answer.text()
+                user = await answer.json()
+        except (aiohttp.ClientError, TimeoutError):
+            return -1
+        assert user["name"] == f"{line.tenant} {line.user_id}", f"{line} shows {user}"
+        version: int = user["attributes"]["version"]
+        return version
+
+    async def _send(self, line: Line, version: int, *, delete: bool) -> int:
+        url = f"{self._users_url}/users/{line.user_id}"
+        headers = {"X-Tenant-Id": line.tenant}
+        if delete:
+            async with self._http.delete(url, headers=headers) as answer:
+                return answer.status
+        user: dict[str, Any] = {
+            "name": f"{line.tenant} {line.user_id}",
+            "email": f"{line.user_id}@example.com",
+            "attributes": {"version": version},
+        }
+        async with self._http.put(url, headers=headers, json=user) as answer:
+            return answer.status

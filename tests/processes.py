@@ -1,0 +1,83 @@
+"""Processes that tests start, kill and start again, and the ports they listen on."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+STOP_SECONDS = 20
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on just now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def installed(command: str) -> str:
+    """Where a command of this environment is."""
+    return str(Path(sys.executable).with_name(command))
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """The environment without any settings of the mesh but these."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MESH_")}  # noqa: TID251
+    return kept | {f"MESH_{name}": value for name, value in settings.items()}
+
+
+class Process:
+    """A command with its log, in a process group of its own."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], log: Path) -> None:
+        self.command = list(command)
+        self.environment = environment
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id, of the last start."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def spawn(self) -> None:
+        """Start it, without waiting."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """kill -9 the whole group."""
+        if self._process is not None:
+            if self.running:
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def stop(self) -> int:
+        """Ask it to stop, as Ctrl-C does, and return its exit status."""
+        assert self._process is not None
+        if self.running:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            return self._process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
