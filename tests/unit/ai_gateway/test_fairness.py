@@ -55,6 +55,17 @@ def test_newcomer_is_served_before_the_next_round_of_the_others() -> None:
     assert ("quiet", 0) in fair.take(2)
 
 
+def test_newcomers_alone_get_their_first_turn_and_no_more() -> None:
+    fair = queues({"quiet": 2})
+    fill(fair, "busy", 100)
+    fair.take(10)
+    assert fair.take(5, newcomers_only=True) == []
+    fill(fair, "quiet", 5)
+    assert fair.take(5, newcomers_only=True) == [("quiet", 0), ("quiet", 1)]
+    assert fair.take(5, newcomers_only=True) == []
+    assert len(fair) == 93
+
+
 def test_always_new_tenants_starve_nobody() -> None:
     fair = queues()
     fill(fair, "old", 1000)

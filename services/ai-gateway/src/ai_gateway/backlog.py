@@ -164,9 +164,10 @@ class Backlog:
             partition.head - partition.committable() for partition in self._partitions.values()
         )
 
-    def take(self, most: int) -> list[Item]:
-        """Return the next records to index, at most `most`, fairly."""
-        return self._queues.take(most)
+    def take(self, most: int, *, newcomers_only: bool = False) -> list[Item]:
+        """Return the next records to index, at most `most`, fairly; those of tenants who have just
+        come only, where so asked."""
+        return self._queues.take(most, newcomers_only=newcomers_only)
 
     def finished(self, items: Iterable[Item]) -> None:
         """Say that these are indexed, or set aside for good."""

@@ -53,12 +53,17 @@ class FairQueues(Generic[T]):
         queue.items.append(item)
         self._count += 1
 
-    def take(self, most: int) -> list[T]:
-        """Return the next items, at most `most`; none where nobody who is served has any."""
+    def take(self, most: int, *, newcomers_only: bool = False) -> list[T]:
+        """Return the next items, at most `most`; none where nobody who is served has any.
+
+        With `newcomers_only` nobody gets more than the first turn.
+        """
         taken: list[T] = []
         unserved = 0
         while len(taken) < most and unserved < len(self._queues):
-            turns = self._new or self._old
+            turns = self._new if newcomers_only else self._new or self._old
+            if not turns:
+                break
             tenant = next(iter(turns))
             queue = self._queues[tenant]
             if not queue.items:

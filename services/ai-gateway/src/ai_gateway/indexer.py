@@ -17,7 +17,7 @@ import structlog
 
 from ai_gateway.applying import Applier, Work
 from ai_gateway.backlog import Backlog, Item
-from ai_gateway.batching import BatchSize
+from ai_gateway.batching import BATCH_LEAST, BatchSize
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.fairness import WeightOf
 from ai_gateway.intake import Intake
@@ -112,9 +112,13 @@ class Indexer:
                 intake.arrived.clear()
                 items = self._backlog.take(self._batch_size.now)
                 if items:
-                    work = await self._applier.vectorize(await self._decoded(items))
+                    work = await self._vectorized(items)
                     if storing is not None:
                         await storing
+                        # Who came meanwhile and has little would wait for two batches otherwise.
+                        late = self._backlog.take(BATCH_LEAST, newcomers_only=True)
+                        work += await self._vectorized(late)
+                        items += late
                     storing = asyncio.create_task(self._store_batch(items, work))
                 elif storing is not None:
                     await storing
@@ -128,6 +132,9 @@ class Indexer:
                 storing.cancel()
                 with suppress(asyncio.CancelledError):
                     await storing
+
+    async def _vectorized(self, items: Sequence[Item]) -> list[Work]:
+        return await self._applier.vectorize(await self._decoded(items)) if items else []
 
     async def _decoded(self, items: Sequence[Item]) -> list[Work]:
         work = []
