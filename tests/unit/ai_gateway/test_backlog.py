@@ -46,7 +46,7 @@ class Log:
 
 
 def small_backlog() -> Backlog:
-    return Backlog(lambda _: 1, memory_most=40_000, tenant_most=10_000, tenant_least=5_000)
+    return Backlog(lambda _: 1, memory_most=320_000)
 
 
 def test_nothing_is_committable_before_it_is_done() -> None:
@@ -66,22 +66,30 @@ def test_one_behind_a_thousand_of_another_tenant_is_served_at_once() -> None:
     backlog = small_backlog()
     backlog.offer([make_record("a", n) for n in range(1000)])
     backlog.offer([make_record("b", 1000)])
-    assert "b" in {item.tenant for item in backlog.take(2)}
+    assert "b" in {item.tenant for item in backlog.take(5)}
     assert backlog.holds_back
+
+
+def test_there_is_room_left_for_who_comes_next_however_many_are_there() -> None:
+    backlog = Backlog(lambda _: 1, memory_most=20_000_000)
+    for tenant in range(200):
+        backlog.offer([make_record(f"t{tenant}", tenant * 1000 + n) for n in range(1000)])
+    assert not backlog.full
+    assert {item.tenant for item in backlog.take(800)} == {f"t{n}" for n in range(200)}
 
 
 def test_memory_is_bounded_whatever_the_backlog() -> None:
     backlog = small_backlog()
     for start in range(0, 20_000, 500):
         backlog.offer([make_record(f"t{n % 3}", n, size=500) for n in range(start, start + 500)])
-    assert backlog.memory <= 40_000 + 3 * 3_000
+    assert backlog.memory <= 3 * (320_000 // 32 + 3_000)
 
 
 def test_backlog_of_very_many_tenants_says_that_it_is_full() -> None:
     backlog = small_backlog()
-    backlog.offer([make_record(f"t{n}", n) for n in range(100)])
+    backlog.offer([make_record(f"t{n}", n) for n in range(200)])
     assert backlog.full
-    backlog.finished(backlog.take(100))
+    backlog.finished(backlog.take(200))
     assert not backlog.full
 
 
@@ -119,6 +127,7 @@ offsets_of = st.lists(st.sampled_from("aaaaaabbc"), max_size=120)
     read=st.integers(1, 40),
     again=st.integers(1, 40),
     batch=st.integers(1, 20),
+    memory_most=st.sampled_from([5_000, 30_000, 200_000, 1_000_000]),
     data=st.data(),
 )
 def test_everything_is_indexed_once_in_order_and_no_commit_leads(
@@ -127,6 +136,7 @@ def test_everything_is_indexed_once_in_order_and_no_commit_leads(
     read: int,
     again: int,
     batch: int,
+    memory_most: int,
     data: st.DataObject,
 ) -> None:
     log = Log(
@@ -135,7 +145,7 @@ def test_everything_is_indexed_once_in_order_and_no_commit_leads(
             for number, tenants in enumerate(partitions)
         )
     )
-    backlog = Backlog(lambda _: 1, memory_most=30_000, tenant_most=8_000, tenant_least=3_000)
+    backlog = Backlog(lambda _: 1, memory_most=memory_most)
     indexed: set[tuple[int, int]] = set()
     order: dict[tuple[int, str], list[int]] = defaultdict(list)
     in_flight: list[list[Item]] = []

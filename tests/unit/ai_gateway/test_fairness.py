@@ -50,7 +50,7 @@ def test_newcomer_is_served_before_the_next_round_of_the_others() -> None:
     fair = queues()
     for number in range(50):
         fill(fair, f"t{number}", 100)
-    fair.take(75)
+    fair.take(475)
     fair.push("quiet", ("quiet", 0))
     assert ("quiet", 0) in fair.take(2)
 
@@ -60,10 +60,22 @@ def test_newcomers_alone_get_their_first_turn_and_no_more() -> None:
     fill(fair, "busy", 100)
     fair.take(10)
     assert fair.take(5, newcomers_only=True) == []
-    fill(fair, "quiet", 5)
-    assert fair.take(5, newcomers_only=True) == [("quiet", 0), ("quiet", 1)]
-    assert fair.take(5, newcomers_only=True) == []
-    assert len(fair) == 93
+    fill(fair, "quiet", 20)
+    assert fair.take(20, newcomers_only=True) == [("quiet", n) for n in range(8)]
+    assert fair.take(20, newcomers_only=True) == []
+    # What went over its weight, 2, was borrowed: three turns are left out.
+    assert [tenant for tenant, _ in fair.take(6)] == ["busy"] * 4 + ["quiet"] * 2
+
+
+def test_coming_and_going_gains_nothing() -> None:
+    fair = queues()
+    fill(fair, "steady", 10_000)
+    served: Counter[str] = Counter()
+    for number in range(2_000):
+        if not any(tenant == "comes" for tenant in fair._queues):
+            fill(fair, "comes", 4, 4 * number)
+        served.update(tenant for tenant, _ in fair.take(3))
+    assert served["comes"] <= 1.02 * served["steady"]
 
 
 def test_always_new_tenants_starve_nobody() -> None:

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from ai_gateway.fairness import FairQueues, WeightOf
 from meshkit.events.log import Record
 
-# Bytes of records waiting in memory: all together, and for one tenant. A record of 64 KiB, the
-# largest that a client can send, is never too large for its tenant.
+# Bytes of records waiting in memory, of all tenants together.
 MEMORY_MOST = 64 * 1024 * 1024
-TENANT_MOST, TENANT_LEAST = 2 * 1024 * 1024, 128 * 1024
+# A tenant has room for this part of what is still free: 2 MiB alone, 0.5 MiB beside 100 others, so
+# that there is some left for who comes next. Choudhury and Hahne, "Dynamic queue length thresholds
+# for shared-memory packet switches", IEEE/ACM Transactions on Networking 6(2), 1998.
+_PART_OF_FREE = 32
 # What a record costs beside its value: key, headers and the objects around them.
 _RECORD_OVERHEAD = 2048
 
@@ -80,16 +82,12 @@ class Backlog:
         weight_of: WeightOf,
         *,
         memory_most: int = MEMORY_MOST,
-        tenant_most: int = TENANT_MOST,
-        tenant_least: int = TENANT_LEAST,
     ) -> None:
         self._queues: FairQueues[Item] = FairQueues(weight_of)
         self._partitions: dict[int, Partition] = {}
         self._used: dict[str, int] = {}
         self._memory = 0
         self._memory_most = memory_most
-        self._tenant_most = tenant_most
-        self._tenant_least = tenant_least
 
     def __len__(self) -> int:
         """How many records wait in memory."""
@@ -201,12 +199,13 @@ class Backlog:
             del self._used[item.tenant]
 
     def _has_room(self, tenant: str) -> bool:
-        return self._used.get(tenant, 0) < self._room()
+        # One record always, if it is the tenant's only one: none is too large for its share.
+        used = self._used.get(tenant, 0)
+        return not self.full and (used == 0 or used < self._room())
 
     def _wants(self, tenant: str) -> bool:
         # Half empty: reading again is worth its while only for more than a few.
         return not self.full and self._used.get(tenant, 0) <= self._room() // 2
 
     def _room(self) -> int:
-        share = self._memory_most // (2 * max(1, len(self._used)))
-        return max(self._tenant_least, min(self._tenant_most, share))
+        return (self._memory_most - self._memory) // _PART_OF_FREE

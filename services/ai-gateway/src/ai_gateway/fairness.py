@@ -5,7 +5,9 @@ turn adds a tenant's weight to its credit, and it is served while that lasts; ev
 So among tenants with work waiting each gets its weight's share, whatever the others have waiting,
 and what one does not use goes to the others. A tenant that has just come gets its first turn before
 the others' next one, as new flows do in RFC 8290 (section 4.2): who sends little hardly waits for
-who sends much. It has to wait a round before it is new again, so the others cannot starve.
+who sends much. In it a few events may go at once, but those over its weight are borrowed from its
+next turns; and it has to wait a round, and pay back, before it is new again. So shares stay what
+they are and nobody starves.
 
 Pure: no clock, no input or output. Order within a tenant is that of arrival.
 """
@@ -20,8 +22,13 @@ WeightOf = Callable[[str], int]
 """The weight of a tenant, by its uid; 0 means that it is not served for now."""
 
 
+# The first turn of a newcomer is as long as so many turns: what it sends in the time of a batch or
+# two goes together.
+_FIRST_TURNS = 4
+
+
 class _Queue(Generic[T]):
-    """One tenant's waiting items and what is left of its turn."""
+    """One tenant's waiting items and what is left of its turn; below zero it is in debt."""
 
     __slots__ = ("credit", "items")
 
@@ -66,24 +73,28 @@ class FairQueues(Generic[T]):
                 break
             tenant = next(iter(turns))
             queue = self._queues[tenant]
-            if not queue.items:
+            weight = self._weight_of(tenant)
+            if not queue.items and (queue.credit >= 0 or weight <= 0):
                 self._forget(tenant)
                 continue
-            if queue.credit <= 0:
-                weight = self._weight_of(tenant)
-                if weight <= 0:
-                    self._to_the_end(tenant)
-                    unserved += 1
-                    continue
-                queue.credit += weight
+            if weight <= 0:
+                self._to_the_end(tenant)
+                unserved += 1
+                continue
             unserved = 0
+            if queue.credit <= 0:
+                queue.credit += weight * (_FIRST_TURNS if tenant in self._new else 1)
+            if queue.credit <= 0 or not queue.items:
+                self._to_the_end(tenant)
+                continue
             count = min(queue.credit, len(queue.items), most - len(taken))
             taken += [queue.items.popleft() for _ in range(count)]
             queue.credit -= count
-            if not queue.items:
+            if queue.credit <= 0 or not queue.items:
+                if tenant in self._new:
+                    queue.credit -= weight * (_FIRST_TURNS - 1)
                 # Without work there is no credit to keep: a share cannot be saved up.
-                queue.credit = 0
-            if queue.credit <= 0:
+                queue.credit = min(queue.credit, 0)
                 self._to_the_end(tenant)
         self._count -= len(taken)
         return taken

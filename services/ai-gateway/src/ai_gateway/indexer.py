@@ -70,6 +70,7 @@ class Indexer:
         self._done: Mapping[int, int] = {}
         self._committed: dict[int, int] = {}
         self._commit_due = 0.0
+        self._committing: asyncio.Task[None] | None = None
 
     @property
     def problem(self) -> str | None:
@@ -92,6 +93,8 @@ class Indexer:
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
+            if self._committing is not None:
+                await asyncio.wait([self._committing])
             await self._commit(consumer, collection_id)
             await consumer.close()
             await reader.close()
@@ -126,7 +129,7 @@ class Indexer:
                 else:
                     await _set_within(intake.arrived, _IDLE_SECONDS)
                 if self._clock() >= self._commit_due:
-                    await self._commit(consumer, collection_id)
+                    self._commit_aside(consumer, collection_id)
         finally:
             if storing is not None:
                 storing.cancel()
@@ -157,9 +160,17 @@ class Indexer:
         for item in items:
             metrics.FRESHNESS.observe(max(0.0, now - item.record.timestamp_ms / 1000))
 
+    def _commit_aside(self, consumer: Consumer, collection_id: str) -> None:
+        """Commit without holding up the next batch, one commit at a time."""
+        if self._committing is not None:
+            if not self._committing.done():
+                return
+            self._committing.result()
+        self._commit_due = self._clock() + COMMIT_EVERY_SECONDS
+        self._committing = asyncio.create_task(self._commit(consumer, collection_id), name="commit")
+
     async def _commit(self, consumer: Consumer, collection_id: str) -> None:
         """Commit what the store has made durable. Left undone, it is only read again."""
-        self._commit_due = self._clock() + COMMIT_EVERY_SECONDS
         offsets = self._backlog.committable()
         new = {n: offset for n, offset in offsets.items() if self._committed.get(n) != offset}
         metrics.INDEXER_LAG.set(self._backlog.behind())

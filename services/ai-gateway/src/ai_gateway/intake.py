@@ -50,14 +50,18 @@ class Intake:
         if self._backlog.full:
             records = await self._consumer.consume(0, _FULL_SECONDS)
         else:
-            waiting = self._backlog.to_read_again() is not None or self._backlog.holds_back
-            patience = _FULL_SECONDS if waiting else _IDLE_SECONDS
-            records = await self._consumer.consume(READ_MOST, patience)
+            records = await self._consumer.consume(READ_MOST, self._patience())
         # First what was lost: it may have come back, and these may be its first records.
         self._backlog.forget(self._consumer.revoked())
         if records:
             self._backlog.offer(records)
             self.arrived.set()
+
+    def _patience(self) -> float:
+        """How long to wait for new records: not where others can be read again meanwhile."""
+        if self._backlog.to_read_again() is not None:
+            return 0.0
+        return _FULL_SECONDS if self._backlog.holds_back else _IDLE_SECONDS
 
     async def _read_again(self) -> None:
         place = self._backlog.to_read_again()

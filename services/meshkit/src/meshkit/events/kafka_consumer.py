@@ -1,8 +1,9 @@
 """Reading from Kafka: a member of a consumer group, whose partitions come and go.
 
-librdkafka's calls wait, so they are made in threads of the consumer's own; one for reading and one
-for commits, which must not stand behind a read that waits for records. A read that was given up is
-not lost: the next one takes what it brings.
+The client's calls wait, so they are made in a thread of the consumer's own. It is one for all: the
+client lets in one at a time, and a commit beside a loop of reads might never get its turn. So reads
+are cut into short slices, between which a commit goes first. A read that was given up is not lost:
+the next one takes what it brings.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from meshkit.events.log import Committable, Record
 
 log = structlog.get_logger()
 
-_SLICE_SECONDS = 0.2
+_SLICE_SECONDS = 0.05
 _CALL_SECONDS = 10.0
 # The group is moving, or this member was taken for dead: its partitions have other readers now.
 _NOT_OURS = frozenset(
@@ -62,8 +63,7 @@ class KafkaConsumer:
         self._is_closed = is_closed
         self._leave = leave
         self._consumer = Consumer(connection.consumer_settings(group))
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="kafka-reader")
-        self._committing = ThreadPoolExecutor(1, thread_name_prefix="kafka-commits")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer")
         self._in_flight: Future[list[Record]] | None = None
         self._subscribed = False
         self._paused: set[int] = set()
@@ -90,7 +90,7 @@ class KafkaConsumer:
         """Remember per partition the offset of the next record to read."""
         self._refuse_if_closed()
         if offsets:
-            await self._call(self._committing, self._commit, dict(offsets))
+            await self._call(self._commit, dict(offsets))
 
     async def rewind(self) -> None:
         """Go back to the committed offsets."""
@@ -98,7 +98,7 @@ class KafkaConsumer:
         if self._in_flight is not None:
             await asyncio.wait([asyncio.wrap_future(self._in_flight)])
             self._in_flight = None
-        await self._call(self._reading, self._seek_committed)
+        await self._call(self._seek_committed)
 
     async def close(self) -> None:
         """Leave the group: the others take its partitions over at once."""
@@ -106,13 +106,12 @@ class KafkaConsumer:
             return
         self._ended = True
         self._leave(self)
-        await asyncio.to_thread(self._committing.shutdown)
-        await asyncio.get_running_loop().run_in_executor(self._reading, self._consumer.close)
-        self._reading.shutdown(wait=False)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
+        self._thread.shutdown(wait=False)
 
     async def _read(self, max_records: int, timeout: float) -> list[Record]:
         if self._in_flight is None:
-            self._in_flight = self._reading.submit(self._poll, max_records, timeout)
+            self._in_flight = self._thread.submit(self._poll, max_records, timeout)
         try:
             records = await asyncio.shield(asyncio.wrap_future(self._in_flight))
         except asyncio.CancelledError:
@@ -209,11 +208,9 @@ class KafkaConsumer:
                 place.offset = OFFSET_BEGINNING
             self._consumer.seek(place)
 
-    async def _call(
-        self, threads: ThreadPoolExecutor, function: Callable[..., None], *arguments: Any
-    ) -> None:
+    async def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
-            await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+            await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
         except KafkaException as error:
             raise unavailable(error.args[0]) from None
 
