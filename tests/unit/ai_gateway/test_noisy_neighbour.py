@@ -66,23 +66,29 @@ class Indexing:
         while now < SECONDS:
             self._arrive(now)
             self._read()
-            batch = prepared
-            if batch and not self._fifo:
-                batch = [*batch, *self._backlog.take(BATCH_LEAST, newcomers_only=True)]
-            batch = batch or self._take()
+            if prepared and not self._fifo:
+                # The indexer sends these beside the batch; a store that does one thing after the
+                # other takes them first at the next opportunity.
+                now = self._store(now, self._backlog.take(BATCH_LEAST, newcomers_only=True))
+            batch = prepared or self._take()
             if not batch:
                 if self._next is None:
                     break
                 now = self._next[0]
                 continue
             prepared = self._take()
-            now += batch_seconds(len(batch))
             self._batch_size.took(len(batch), batch_seconds(len(batch)))
-            for item in batch:
-                sent, _ = self._log[item.record.offset]
-                self.latencies[item.tenant].append(now - sent)
-            self._backlog.finished(batch)
+            now = self._store(now, batch)
         return self
+
+    def _store(self, now: float, batch: list[Item]) -> float:
+        """Return when the batch is stored."""
+        now += batch_seconds(len(batch)) if batch else 0.0
+        for item in batch:
+            sent, _ = self._log[item.record.offset]
+            self.latencies[item.tenant].append(now - sent)
+        self._backlog.finished(batch)
+        return now
 
     def _arrive(self, now: float) -> None:
         while self._next is not None and self._next[0] <= now:

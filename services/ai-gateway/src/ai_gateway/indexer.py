@@ -7,6 +7,8 @@ durable, and a restart reads again from there.
 
     log ── Intake ──► Backlog ──take──► vectorize ──► apply ──► committed
             (bounded, one line a tenant)   (the next batch while the last one is stored)
+                           └──newcomers──► vectorize ──► apply ──┘
+                                           (beside a batch that is being stored)
 """
 
 import asyncio
@@ -106,56 +108,61 @@ class Indexer:
         consumer: Consumer,
         collection_id: str,
     ) -> None:
-        """Store one batch while the next one is embedded."""
-        storing: asyncio.Task[None] | None = None
+        """Store one batch while the next one is embedded; newcomers go beside it."""
+        prepared: tuple[Sequence[Item], Sequence[Work]] | None = None
+        batch: asyncio.Task[None] | None = None
+        express: asyncio.Task[None] | None = None
         try:
             while self._store.collection_id == collection_id:
                 if reading.done():
                     reading.result()
                 intake.arrived.clear()
-                items = self._backlog.take(self._batch_size.now)
-                if items:
-                    work = await self._vectorized(items)
-                    if storing is not None:
-                        await storing
-                        # Who came meanwhile and has little would wait for two batches otherwise.
-                        late = self._backlog.take(BATCH_LEAST, newcomers_only=True)
-                        work += await self._vectorized(late)
-                        items += late
-                    storing = asyncio.create_task(self._store_batch(items, work))
-                elif storing is not None:
-                    await storing
-                    storing = None
-                else:
-                    await _set_within(intake.arrived, _IDLE_SECONDS)
+                if prepared is None and (items := self._backlog.take(self._batch_size.now)):
+                    prepared = items, await self._vectorized(items)
+                if prepared is not None and batch is None:
+                    batch = asyncio.create_task(self._store_batch(*prepared), name="batch")
+                    prepared = None
+                    continue
+                if batch is not None and express is None:
+                    # Who has little and comes now would wait for two batches otherwise. The store
+                    # knows which of two revisions of a user is the newer one.
+                    late = self._backlog.take(BATCH_LEAST, newcomers_only=True)
+                    if late:
+                        express = asyncio.create_task(self._store_late(late), name="express")
+                await _any_of(intake.arrived, batch, express)
+                batch, express = _unless_done(batch), _unless_done(express)
                 if self._clock() >= self._commit_due:
                     self._commit_aside(consumer, collection_id)
         finally:
-            if storing is not None:
-                storing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await storing
+            for task in (batch, express):
+                if task is not None:
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
 
     async def _vectorized(self, items: Sequence[Item]) -> list[Work]:
-        return await self._applier.vectorize(await self._decoded(items)) if items else []
-
-    async def _decoded(self, items: Sequence[Item]) -> list[Work]:
         work = []
         for item in items:
             try:
                 work.append(Work(item.record, from_record(item.record, self._resolve_tenant)))
             except BadEvent as error:
                 await self._applier.set_aside(item.record, str(error), attempts=1)
-        return work
+        return await self._applier.vectorize(work) if work else []
 
     async def _store_batch(self, items: Sequence[Item], work: Sequence[Work]) -> None:
         started = self._clock()
+        await self._stored(items, work)
+        self._batch_size.took(len(items), self._clock() - started)
+
+    async def _store_late(self, items: Sequence[Item]) -> None:
+        await self._stored(items, await self._vectorized(items))
+
+    async def _stored(self, items: Sequence[Item], work: Sequence[Work]) -> None:
         if work:
             await self._applier.apply(work)
         self._backlog.finished(items)
         # Replaced, never changed: a thread may be looking, to hand partitions over.
         self._done = self._backlog.committable()
-        self._batch_size.took(len(items), self._clock() - started)
         now = self._wall_clock().timestamp()
         for item in items:
             metrics.FRESHNESS.observe(max(0.0, now - item.record.timestamp_ms / 1000))
@@ -188,7 +195,22 @@ class Indexer:
         self._waits_for = reason
 
 
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+async def _any_of(event: asyncio.Event, *tasks: asyncio.Task[None] | None) -> None:
+    """Return when the event is set or a task is done; after a moment where there is no task."""
+    running = [task for task in tasks if task is not None]
+    arrival = asyncio.ensure_future(event.wait())
+    try:
+        timeout = None if running else _IDLE_SECONDS
+        await asyncio.wait(
+            [arrival, *running], timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        arrival.cancel()
+
+
+def _unless_done(task: asyncio.Task[None] | None) -> asyncio.Task[None] | None:
+    """Return a task that still runs, None for one that has ended; raises what that raised."""
+    if task is not None and task.done():
+        task.result()
+        return None
+    return task
