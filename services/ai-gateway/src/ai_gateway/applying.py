@@ -16,6 +16,7 @@ from ai_gateway.dead_letters import dead_letter
 from ai_gateway.embedding.port import EmbedderUnavailable
 from ai_gateway.embedding.text import user_text
 from ai_gateway.embedding.vectorizer import Vectorizer
+from ai_gateway.traces import indexed
 from ai_gateway.vector_store.port import Change, Delete, StoreUnavailable, Upsert, User, VectorStore
 from meshkit.events.envelope import UserEvent
 from meshkit.events.log import EventLog, Record
@@ -74,6 +75,8 @@ class Applier:
                 await self.apply(half)
             return
         metrics.EVENTS_INDEXED.inc(len(changes))
+        for one in work:
+            indexed(one.record, one.event)
 
     async def set_aside(self, record: Record, reason: str, attempts: int) -> None:
         """Put a record into the dead letters."""

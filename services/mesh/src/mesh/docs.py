@@ -5,10 +5,15 @@ from typing import Annotated
 
 import typer
 
+from meshkit.events.asyncapi import asyncapi_yaml
 from meshkit.settings import settings_markdown
 from meshkit.web.problem import errors_markdown
 
-DOCUMENTS = {"errors.md": errors_markdown, "settings.md": settings_markdown}
+DOCUMENTS = {
+    "asyncapi.yaml": asyncapi_yaml,
+    "errors.md": errors_markdown,
+    "settings.md": settings_markdown,
+}
 
 
 def docs(

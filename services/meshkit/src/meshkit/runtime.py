@@ -18,6 +18,7 @@ import uvloop
 from meshkit.errors import StartError
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.telemetry.logs import configure_logging
+from meshkit.telemetry.tracing import configure_tracing
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ def run(serve: Serve, settings: MeshSettings | None = None) -> None:
     try:
         settings = settings or load_settings()
         configure_logging(settings.log_format, settings.log_level)
+        configure_tracing(settings.traces)
         uvloop.run(_until_signalled(serve, settings))
     except StartError as error:
         sys.stderr.write(f"error: {error}\n")

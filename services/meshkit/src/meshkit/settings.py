@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from meshkit.errors import StartError
+from meshkit.telemetry.tracing import Target
 
 PREFIX = "MESH_"
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -85,6 +86,10 @@ class MeshSettings(BaseSettings):
         le=30,
         description="How long a search with `after` waits for its position before it answers"
         " with `upToDate: false`.",
+    )
+    traces: Target = Field(
+        "none",
+        description="`otlp` sends spans to where the OTEL_EXPORTER_OTLP_* variables say.",
     )
     log_format: Literal["console", "json"] | None = Field(
         None, description="`console` or `json`; unset: console on a terminal, else json."

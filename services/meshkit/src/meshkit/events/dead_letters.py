@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from meshkit.events.log import USER_EVENTS_DLQ, EventLog, NewRecord, Position, Record
 
 _PREFIX = "mesh_dlq_"
-_REASON, _SOURCE, _ATTEMPTS = f"{_PREFIX}reason", f"{_PREFIX}source", f"{_PREFIX}attempts"
+REASON, SOURCE_PLACE, ATTEMPTS = f"{_PREFIX}reason", f"{_PREFIX}source", f"{_PREFIX}attempts"
+"""Headers of a dead letter: why, from where (topic/partition/offset), after how many attempts."""
 _REPLAYED = f"{_PREFIX}replayed"
 _READ_MOST = 1000
 
@@ -53,9 +54,9 @@ def to_dead_letter(record: Record, reason: str, attempts: int) -> NewRecord:
     source = f"{record.topic}/{record.partition}/{record.offset}"
     headers = (
         *record.headers,
-        (_REASON, reason.encode(errors="replace")),
-        (_SOURCE, source.encode()),
-        (_ATTEMPTS, str(attempts).encode()),
+        (REASON, reason.encode(errors="replace")),
+        (SOURCE_PLACE, source.encode()),
+        (ATTEMPTS, str(attempts).encode()),
     )
     return NewRecord(record.key, record.value, headers)
 
@@ -149,15 +150,18 @@ def of_tenants(letters: Iterable[DeadLetter], tenants: Collection[str]) -> list[
 def _parse(record: Record, headers: dict[str, bytes]) -> DeadLetter | None:
     """Return a record as a letter; None for one that somebody else has put there."""
     try:
-        topic, partition, offset = headers[_SOURCE].decode().rsplit("/", 2)
+        topic, partition, offset = headers[SOURCE_PLACE].decode().rsplit("/", 2)
         source = Position(int(partition), int(offset))
-        reason = headers[_REASON].decode(errors="replace")
-        return DeadLetter(record, reason, int(headers[_ATTEMPTS]), topic, source)
+        reason = headers[REASON].decode(errors="replace")
+        return DeadLetter(record, reason, int(headers[ATTEMPTS]), topic, source)
     except (KeyError, ValueError):
         return None
 
 
 __all__ = [
+    "ATTEMPTS",
+    "REASON",
+    "SOURCE_PLACE",
     "DeadLetter",
     "dead_letters",
     "of_tenants",

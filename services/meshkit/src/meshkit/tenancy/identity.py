@@ -16,6 +16,7 @@ TenantId = NewType("TenantId", str)
 
 TENANT_ID_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _TENANT_ID = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+TENANT_UID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _TENANT_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
