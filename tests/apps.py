@@ -17,6 +17,7 @@ from ai_gateway.indexer import Indexer
 from ai_gateway.search import UserSearch
 from ai_gateway.vector_store.memory import MemoryVectorStore
 from builders import make_policy
+from meshkit.events.log import EventLog
 from meshkit.events.memory_log import MemoryEventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
@@ -52,6 +53,21 @@ class Mesh:
             await self.gateway.get("/ai/users/search", params=parameters)
         ).json()
         return found
+
+
+@asynccontextmanager
+async def running_users(log: EventLog) -> AsyncIterator[httpx.AsyncClient]:
+    """user-service alone over a log."""
+    app = create_users(
+        log=log,
+        tenants=StaticTenantSource(make_policy("tenant-a")),
+        sealer=PositionSealer(bytes(range(32))),
+        limiter=RateLimiter(),
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://users"
+    ) as client:
+        yield client
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 VERSION = "4.1.0"
@@ -72,21 +73,38 @@ def _die_with_parent() -> None:
 
 
 class KafkaBroker:
-    """One broker with its data in `folder`; `extra` are further lines of server.properties."""
+    """One broker with its data in `folder`.
 
-    def __init__(self, folder: Path, extra: str = "") -> None:
+    `listener` is a further one beside the plain one, `extra` are further lines of
+    server.properties, `users` get SCRAM-SHA-256 passwords.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        listener: str = "",
+        extra: str = "",
+        users: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.port, controller = _free_port(), _free_port()
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = folder / "server.properties"
+        plain = f"PLAINTEXT://127.0.0.1:{self.port}"
+        self._users = [
+            f"--add-scram=SCRAM-SHA-256=[name={name},password={password}]"
+            for name, password in (users or {}).items()
+        ]
         folder.mkdir(parents=True, exist_ok=True)
         self._properties.write_text(
             f"""
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}
+listeners={",".join(filter(None, (plain, listener)))},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
 controller.listener.names=CONTROLLER
 log.dirs={folder / "log"}
 auto.create.topics.enable=false
@@ -118,7 +136,7 @@ broker.heartbeat.interval.ms=1000
             if not (self.folder / "log" / "meta.properties").exists():
                 tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID]
                 subprocess.run(
-                    [*self._java, *tool, "-c", str(self._properties)],
+                    [*self._java, *tool, "-c", str(self._properties), *self._users],
                     check=True,
                     stdout=output,
                     stderr=output,

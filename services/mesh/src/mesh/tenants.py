@@ -3,10 +3,11 @@
 import json
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mesh.command import As, Output
@@ -15,6 +16,7 @@ from meshkit.settings import load_settings
 from meshkit.telemetry.logs import configure_logging
 from meshkit.tenancy.directory import DirectoryTenantSource
 from meshkit.tenancy.policy import ResolvedQuota, ResolvedRateLimit, TenantPolicy
+from meshkit.tenancy.source import TenantProblem
 
 tenants_app = typer.Typer(
     help="Look at tenants, their limits and their mistakes.", no_args_is_help=True
@@ -65,14 +67,14 @@ def show_tenant(
     source = _load(tenants)
     policy = source.get(name)
     if policy is None:
+        _fail_for_problems_of(source, name)
         near = get_close_matches(name, list(source.policies()), n=3)
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         _fail(f"there is no tenant {name!r}.{hint} See `mesh tenants list`.")
-        return
     if output is Output.JSON:
         console.print_json(json.dumps(policy.document()))
     else:
-        console.print(f"[bold]{policy.display_name}[/bold]  {policy.tenant_id}")
+        console.print(f"[bold]{escape(policy.display_name)}[/bold]  {policy.tenant_id}")
         console.print(
             f"plan {policy.plan or '-'}, {policy.state.value},"
             f" enforcement {policy.enforcement.value}, revision {policy.revision}"
@@ -94,12 +96,11 @@ def check_tenants(tenants: Folder = None, output: As = Output.TABLE) -> None:
         ]
         console.print_json(json.dumps(fields))
     elif problems:
-        table = Table("file", "object", "path", "what is wrong")
+        # A line each, whole however narrow the terminal: people copy and search these.
         for problem in problems:
-            table.add_row(problem.source, problem.name, problem.path, problem.message)
-        console.print(table)
+            typer.echo(": ".join(filter(None, _parts(problem))))
     else:
-        console.print(f"{len(source.policies())} tenants, nothing wrong.")
+        typer.echo(f"{len(source.policies())} tenants, nothing wrong.")
     if problems:
         raise typer.Exit(1)
 
@@ -111,13 +112,24 @@ def _load(folder: str | None) -> DirectoryTenantSource:
         source = DirectoryTenantSource(Path(folder or load_settings().tenants))
         source.load()
     except StartError as error:
-        _fail(str(error))
+        _fail(str(error), 2)
     return source
 
 
-def _fail(message: str) -> None:
-    Console(stderr=True).print(f"[red]error:[/red] {message}", highlight=False)
-    raise typer.Exit(1)
+def _fail(message: str, status: int = 1) -> NoReturn:
+    Console(stderr=True).print(f"[red]error:[/red] {escape(message)}", highlight=False)
+    raise typer.Exit(status)
+
+
+def _fail_for_problems_of(source: DirectoryTenantSource, name: str) -> None:
+    """Tell a tenant that was not accepted from one that nobody has declared."""
+    for problem in source.problems():
+        if problem.name == name:
+            _fail(f"{name} is declared, but not accepted: {': '.join(_parts(problem))}")
+
+
+def _parts(problem: TenantProblem) -> tuple[str, ...]:
+    return problem.source, problem.name, problem.path, problem.message
 
 
 def _hint_at_problems(source: DirectoryTenantSource) -> None:

@@ -5,7 +5,7 @@ that are not stand beside them.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # Records are bounded far below this by the services; a dead letter is one with headers added.
@@ -45,7 +45,7 @@ class KafkaConnection:
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str = ""
     sasl_username: str = ""
-    sasl_password: str = ""
+    sasl_password: str = field(default="", repr=False)
     ssl_ca_location: str = ""
     prefix: str = ""
 

@@ -41,10 +41,16 @@ async def ensure_topics(
 
     Raises LogUnavailable where the brokers do not answer or refuse.
     """
+    causes: list[KafkaError] = []
+    admin = AdminClient(connection.settings() | {"error_cb": causes.append})
     try:
-        return await asyncio.to_thread(_ensure, connection, tuple(topics), replication)
+        return await asyncio.to_thread(_ensure, connection, admin, tuple(topics), replication)
     except KafkaException as error:
-        detail = f"{connection.bootstrap_servers}: {error.args[0].str()}"
+        # That nobody answers is the outcome; a certificate or a password may be the cause.
+        admin.poll(0)
+        telling = [cause for cause in causes if cause.code() != KafkaError._ALL_BROKERS_DOWN]
+        cause = (telling or [error.args[0]])[-1]
+        detail = f"{connection.bootstrap_servers}: {cause.str()}"
         raise LogUnavailable(detail, retry_after=1.0) from None
 
 
@@ -61,9 +67,11 @@ def topic_config(topic: TopicSpec) -> dict[str, str]:
 
 
 def _ensure(
-    connection: KafkaConnection, topics: tuple[TopicSpec, ...], replication: int
+    connection: KafkaConnection,
+    admin: AdminClient,
+    topics: tuple[TopicSpec, ...],
+    replication: int,
 ) -> list[TopicState]:
-    admin = AdminClient(connection.settings())
     wanted = {connection.prefix + topic.name: topic for topic in topics}
     there = admin.list_topics(timeout=_CALL_SECONDS).topics
     created = {name for name in wanted if name not in there}

@@ -1,0 +1,55 @@
+"""With no brokers there, or too many events waiting for them, a write is refused and never lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from apps import running_users
+from meshkit.events.kafka_config import KafkaConnection
+from meshkit.events.kafka_log import KafkaEventLog
+
+A = {"X-Tenant-Id": "tenant-a"}
+ALICE = {"name": "Alice Doe", "email": "alice@example.com"}
+
+
+class Impatient(KafkaConnection):
+    """Nothing listens there; three events may wait, for a second."""
+
+    def producer_settings(self) -> dict[str, Any]:
+        """The settings of a producer that gives up soon."""
+        return super().producer_settings() | {
+            "delivery.timeout.ms": 1_000,
+            "queue.buffering.max.messages": 3,
+        }
+
+
+@pytest.fixture
+async def users() -> AsyncIterator[httpx.AsyncClient]:
+    log = KafkaEventLog(Impatient("127.0.0.1:1"))
+    async with running_users(log) as client:
+        yield client
+    await log.close()
+
+
+async def test_write_without_brokers_is_refused_with_retry_after(users: httpx.AsyncClient) -> None:
+    answer = await users.post("/users", headers=A, json=ALICE)
+    assert (answer.status_code, answer.json()["code"]) == (503, "log-unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_item_of_a_batch_is_never_called_accepted(users: httpx.AsyncClient) -> None:
+    answer = await users.post("/users:batch", headers=A, json=[ALICE] * 10)
+    assert answer.status_code in (207, 503)
+    if answer.status_code == 207:
+        assert answer.json()["accepted"] == 0
+
+
+async def test_what_finds_no_room_is_refused_at_once(users: httpx.AsyncClient) -> None:
+    posts = [users.post("/users", headers=A, json=ALICE) for _ in range(10)]
+    answers = await asyncio.gather(*posts)
+    assert {answer.status_code for answer in answers} == {503}
+    details = [answer.json()["detail"] for answer in answers]
+    assert sum("too many events wait" in detail for detail in details) == 7

@@ -1,0 +1,58 @@
+"""Weights come from the policies; a suspended tenant's events wait and are not lost."""
+
+import asyncio
+from contextlib import suppress
+
+from ai_gateway.indexing import create_indexer
+from ai_gateway.stores import create_vectorizer
+from ai_gateway.vector_store.memory import MemoryVectorStore
+from ai_gateway.weights import Weights
+from builders import make_context, make_policy
+from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
+from meshkit.events.log import USER_EVENTS, NewRecord
+from meshkit.events.memory_log import MemoryEventLog
+from meshkit.tenancy.policy import Provenance, ResolvedWeight, TenantState
+from meshkit.tenancy.static import StaticTenantSource
+from waiting import eventually
+
+
+def created(tenant_id: str, user_id: str) -> NewRecord:
+    data = UserData(tenant_id, user_id, f"{user_id}@example.com", "Alice")
+    tenant = make_context(tenant_id)
+    return to_record(UserEvent("e", EventType.CREATED, tenant, user_id, "", data))
+
+
+def test_weights_are_those_of_the_policies_in_force() -> None:
+    heavy = ResolvedWeight(value=7, provenance=Provenance.OVERRIDE)
+    tenants = StaticTenantSource(make_policy("tenant-a", weight=heavy), make_policy("tenant-b"))
+    weights = Weights(tenants)
+    assert [weights(f"uid-of-{name}") for name in ("tenant-a", "tenant-b")] == [7, 1]
+    assert weights("uid-of-nobody") == 1
+    tenants.put(make_policy("tenant-a", state=TenantState.SUSPENDED))
+    assert weights("uid-of-tenant-a") == 0
+
+
+async def test_events_of_a_suspended_tenant_wait_until_it_is_resumed() -> None:
+    tenants = StaticTenantSource(
+        make_policy("tenant-a", state=TenantState.SUSPENDED), make_policy("tenant-b")
+    )
+    log, store = MemoryEventLog(), MemoryVectorStore()
+    for number in range(30):
+        await log.publish(USER_EVENTS, created("tenant-a", f"a{number}"))
+        await log.publish(USER_EVENTS, created("tenant-b", f"b{number}"))
+    indexer = create_indexer(log, store, create_vectorizer(), tenants)
+    task = asyncio.create_task(indexer.run())
+    try:
+        await eventually(lambda: len(store._users(make_context("tenant-b"))) == 30)
+        assert store._users(make_context("tenant-a")) == []
+        # Not even a restart loses them: what waits was not committed.
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        task = asyncio.create_task(create_indexer(log, store, create_vectorizer(), tenants).run())
+        tenants.put(make_policy("tenant-a"))
+        await eventually(lambda: len(store._users(make_context("tenant-a"))) == 30)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
