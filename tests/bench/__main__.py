@@ -2,10 +2,10 @@
 
 import sys
 
-from bench import accept, embedding, freshness, limiter
+from bench import accept, consume, embedding, freshness, limiter
 from bench.document import write_document
 
-BENCHMARKS = (embedding, limiter, accept, freshness)
+BENCHMARKS = (embedding, limiter, accept, consume, freshness)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_log import KafkaEventLog
 from meshkit.events.kafka_topics import ensure_topics
-from meshkit.events.log import NewRecord, TopicSpec
+from meshkit.events.log import NewRecord, Record, TopicSpec
 from meshkit.settings import load_settings
 from processes import free_ports
 
@@ -115,7 +115,7 @@ async def test_events_go_through_tls_and_scram(
     log = KafkaEventLog(given, TOPICS)
     position = await log.publish("things", NewRecord(b"k", b"v"))
     consumer = log.consumer("things", "g")
-    records = []
+    records: list[Record] = []
     while not records:
         records = list(await consumer.consume(10, 5))
     assert [(r.partition, r.offset, r.value) for r in records] == [

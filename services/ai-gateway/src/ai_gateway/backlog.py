@@ -13,6 +13,8 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ai_gateway.fairness import FairQueues, WeightOf
 from meshkit.events.log import Record
 
@@ -60,18 +62,13 @@ class Partition:
         return min(lowest, *self.left.values()) if self.left else lowest
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Item:
-    """A record that waits or is being indexed."""
+class Item(msgspec.Struct, eq=False, gc=False):
+    """A record that waits or is being indexed; `size` is what it takes in memory, in bytes."""
 
     record: Record
     tenant: str
     partition: Partition
-
-    @property
-    def size(self) -> int:
-        """What it takes in memory, in bytes, roughly."""
-        return len(self.record.value or b"") + _RECORD_OVERHEAD
+    size: int
 
 
 class Backlog:
@@ -114,7 +111,7 @@ class Backlog:
             if tenant in partition.left:
                 continue
             if self._has_room(tenant):
-                self._take_in(Item(record, tenant, partition))
+                self._take_in(record, tenant, partition)
             else:
                 partition.left[tenant] = record.offset
 
@@ -142,7 +139,7 @@ class Backlog:
             if not left <= record.offset < end:
                 continue
             if self._has_room(tenant):
-                self._take_in(Item(record, tenant, partition))
+                self._take_in(record, tenant, partition)
             else:
                 partition.left[tenant] = record.offset
                 del reading[tenant]
@@ -184,11 +181,12 @@ class Backlog:
             for item in self._queues.remove(lambda item: id(item.partition) in gone):
                 self._release(item)
 
-    def _take_in(self, item: Item) -> None:
-        item.partition.opened(item.record.offset)
-        self._used[item.tenant] = self._used.get(item.tenant, 0) + item.size
-        self._memory += item.size
-        self._queues.push(item.tenant, item)
+    def _take_in(self, record: Record, tenant: str, partition: Partition) -> None:
+        size = len(record.value or b"") + _RECORD_OVERHEAD
+        partition.opened(record.offset)
+        self._used[tenant] = self._used.get(tenant, 0) + size
+        self._memory += size
+        self._queues.push(tenant, Item(record, tenant, partition, size))
 
     def _release(self, item: Item) -> None:
         self._memory -= item.size

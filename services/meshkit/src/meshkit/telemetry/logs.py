@@ -33,7 +33,8 @@ def configure_logging(log_format: LogFormat | None, level: str) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
     ]
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Not the default's pretty tracebacks: these print local variables, which are people's data.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

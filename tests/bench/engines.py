@@ -1,0 +1,127 @@
+"""The engines that benchmarks run over: a Kafka broker of our own, and a Qdrant endpoint.
+
+What a Qdrant endpoint can do by itself is not claimed: only ratios over the same endpoint are.
+"""
+
+import os
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from ai_gateway.vector_store.qdrant import QdrantVectorStore
+from builders import DENSE, make_context
+from kafka_broker import KafkaBroker, missing
+from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
+from meshkit.events.kafka_config import KafkaConnection
+from meshkit.events.kafka_log import KafkaEventLog
+from meshkit.events.kafka_topics import ensure_topics
+from meshkit.events.log import USER_EVENTS, USER_EVENTS_DLQ, NewRecord, TopicSpec
+from processes import free_ports
+from qdrant_server import server_process
+
+_PUBLISHED_AT_ONCE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Where the engines are."""
+
+    kafka: str
+    qdrant: str
+
+
+def lacking() -> str | None:
+    """Return why the engines cannot be had here, None where they can."""
+    if (lack := missing()) is not None:
+        return f"no Kafka: {lack}"
+    if not os.environ.get("MESH_TEST_QDRANT_COMMAND"):  # noqa: TID251
+        return "no Qdrant server: MESH_TEST_QDRANT_COMMAND is not set"
+    return None
+
+
+@contextmanager
+def running_engines() -> Iterator[Engines]:
+    """Run both for as long as the block lasts."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        broker = KafkaBroker(folder / "kafka")
+        (port,) = free_ports(1)
+        server = server_process(port, folder / "qdrant", folder / "qdrant.log")
+        server.spawn()
+        broker.start()
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _until_ready(url)
+            yield Engines(broker.bootstrap_servers, url)
+        finally:
+            broker.stop()
+            server.kill()
+
+
+def _until_ready(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=1):  # noqa: S310
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"{url} is not ready")
+
+
+@asynccontextmanager
+async def own_log(engines: Engines, partitions: int = 12) -> AsyncIterator[KafkaEventLog]:
+    """A log with topics that nobody else uses."""
+    topics = (
+        TopicSpec(USER_EVENTS, partitions),
+        TopicSpec(USER_EVENTS_DLQ, 1, compact=False),
+    )
+    connection = KafkaConnection(engines.kafka, prefix=f"{uuid4().hex}.")
+    await ensure_topics(connection, topics)
+    log = KafkaEventLog(connection, topics)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+@asynccontextmanager
+async def own_store(engines: Engines) -> AsyncIterator[QdrantVectorStore]:
+    """A store with a collection that nobody else uses."""
+    store = await QdrantVectorStore.open(
+        engines.qdrant,
+        alias=f"bench_{uuid4().hex}",
+        embedder_name=DENSE.name,
+        dimension=DENSE.dimension,
+        log_id="bench",
+    )
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def created(tenant_id: str, number: int) -> NewRecord:
+    """The event of a user as clients send them."""
+    user_id = f"p{number}"
+    data = UserData(
+        tenant_id,
+        user_id,
+        f"person.{number}@example.com",
+        f"Person Number {number}",
+        {"city": "Springfield", "job": "Engineer"},
+    )
+    tenant = make_context(tenant_id)
+    event = UserEvent(
+        str(uuid4()), EventType.CREATED, tenant, user_id, "2026-11-24T12:00:00.000Z", data
+    )
+    return to_record(event)
+
+
+async def publish(log: KafkaEventLog, records: Sequence[NewRecord]) -> None:
+    """Publish many records, in their order."""
+    for start in range(0, len(records), _PUBLISHED_AT_ONCE):
+        await log.publish_many(USER_EVENTS, records[start : start + _PUBLISHED_AT_ONCE])
