@@ -69,6 +69,27 @@ class Ledger:
                 self.refused += 1
                 await asyncio.sleep(0.02)
 
+    async def write_batches(
+        self, client: int, tenant: str, rng: random.Random, users: int = 2000, batch: int = 250
+    ) -> None:
+        """Write users in batches until cancelled."""
+        own = [Line(tenant, f"b-{client}-{number}") for number in range(users)]
+        self.lines += own
+        while True:
+            lines = rng.sample(own, batch)
+            for line in lines:
+                line.tried.append(len(line.tried) + 1)
+            try:
+                taken = await self._send_batch(tenant, lines)
+            except (aiohttp.ClientError, TimeoutError):
+                taken = []
+            for line in taken:
+                line.acknowledged = len(line.tried)
+            self.acknowledged += len(taken)
+            self.refused += len(lines) - len(taken)
+            if not taken:
+                await asyncio.sleep(0.05)
+
     async def watch(self, rng: random.Random) -> None:
         """Look at users until cancelled; fails where one goes back, or is another tenant's."""
         while True:
@@ -150,16 +171,30 @@ class Ledger:
         version: int = user["attributes"]["version"]
         return version
 
+    async def _send_batch(self, tenant: str, lines: list[Line]) -> list[Line]:
+        """Send the newest version of each; return those that were accepted."""
+        url, headers = f"{self._users_url}/users:batch", {"X-Tenant-Id": tenant}
+        users = [_user(line, len(line.tried)) | {"userId": line.user_id} for line in lines]
+        async with self._http.post(url, headers=headers, json=users) as answer:
+            if answer.status == 503:
+                return []
+            assert answer.status in (202, 207), await answer.text()
+            results = (await answer.json())["results"]
+        return [lines[one["index"]] for one in results if one["status"] == "accepted"]
+
     async def _send(self, line: Line, version: int, *, delete: bool) -> int:
         url = f"{self._users_url}/users/{line.user_id}"
         headers = {"X-Tenant-Id": line.tenant}
         if delete:
             async with self._http.delete(url, headers=headers) as answer:
                 return answer.status
-        user: dict[str, Any] = {
-            "name": f"{line.tenant} {line.user_id}",
-            "email": f"{line.user_id}@example.com",
-            "attributes": {"version": version},
-        }
-        async with self._http.put(url, headers=headers, json=user) as answer:
+        async with self._http.put(url, headers=headers, json=_user(line, version)) as answer:
             return answer.status
+
+
+def _user(line: Line, version: int) -> dict[str, Any]:
+    return {
+        "name": f"{line.tenant} {line.user_id}",
+        "email": f"{line.user_id}@example.com",
+        "attributes": {"version": version},
+    }

@@ -26,7 +26,8 @@ def write_document() -> None:
         newest[result["row"], result["what"]] = result
     rows = []
     for (row, what), result in sorted(
-        newest.items(), key=lambda item: (int(item[0][0]), item[0][1])
+        newest.items(),
+        key=lambda item: (int(item[0][0]) if item[0][0].isdecimal() else 100, item[0][1]),
     ):
         detail = f"; {result['detail']}" if result["detail"] else ""
         met = "yes" if result["met"] else "**no**"

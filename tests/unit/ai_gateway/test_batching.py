@@ -1,5 +1,7 @@
 """The size of a batch follows what the store shows it can do."""
 
+import random
+
 import pytest
 
 from ai_gateway.batching import BATCH_LEAST, BATCH_MOST, BatchSize
@@ -14,25 +16,35 @@ def test_full_and_quick_batches_grow_to_the_most() -> None:
 
 def test_slow_batches_shrink_to_the_least() -> None:
     size = BatchSize()
-    for _ in range(20):
+    for _ in range(40):
         size.took(size.now, 1.0)
     assert size.now == BATCH_LEAST
 
 
-@pytest.mark.parametrize(("count", "seconds"), [(1, 0.001), (64, 0.01)])
-def test_size_stays_where_a_batch_says_nothing(count: int, seconds: float) -> None:
+def test_one_slow_batch_says_nothing() -> None:
     size = BatchSize()
     before = size.now
-    size.took(count, seconds)
+    for seconds in (0.5, 0.015, 0.5, 0.015):
+        size.took(size.now, seconds)
     assert size.now == before
 
 
-@pytest.mark.parametrize("a_point", [0.00005, 0.0003, 0.002])
-def test_size_settles_where_a_batch_takes_some_milliseconds(a_point: float) -> None:
+def test_quick_batch_that_was_not_full_says_nothing() -> None:
     size = BatchSize()
-    seen = []
-    for _ in range(200):
-        seconds = 0.002 + a_point * size.now
-        size.took(size.now, seconds)
-        seen.append(seconds)
-    assert all(seconds < 0.04 for seconds in seen[20:])
+    before = size.now
+    size.took(1, 0.001)
+    assert size.now == before
+
+
+@pytest.mark.parametrize("pauses", [0.0, 0.02])
+@pytest.mark.parametrize(("fixed", "each"), [(0.001, 0.00005), (0.004, 0.0003), (0.007, 0.0002)])
+def test_size_comes_to_rest_where_a_batch_takes_some_milliseconds(
+    fixed: float, each: float, pauses: float
+) -> None:
+    rng, size, seen = random.Random(7), BatchSize(), []
+    for _ in range(400):
+        seconds = (fixed + each * size.now) * rng.uniform(0.8, 1.2)
+        seen.append((size.now, seconds))
+        size.took(size.now, seconds + (0.2 if rng.random() < pauses else 0.0))
+    assert all(0.006 < seconds < 0.024 for _, seconds in seen[50:])
+    assert len({count for count, _ in seen[200:]}) <= 4

@@ -154,7 +154,7 @@ def test_neighbour_without_a_limit_costs_victims_a_batch_and_not_its_backlog(
     alone: float, first_come_first_served: float, rate: int
 ) -> None:
     noisy = Indexing(arrivals(with_noise(rate))).run()
-    assert noisy.victims_p99() <= 4 * alone
+    assert noisy.victims_p99() <= 5 * alone
     assert first_come_first_served >= 100 * noisy.victims_p99()
     # What found no room is read a second time, and hardly ever a third.
     assert noisy.read_again <= 2.5 * len(noisy.latencies[NOISY])

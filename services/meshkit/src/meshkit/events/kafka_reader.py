@@ -1,7 +1,10 @@
 """Reading anywhere in a Kafka topic, for no group."""
 
 import asyncio
+from bisect import bisect_left
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -11,6 +14,13 @@ from meshkit.events.kafka_messages import to_record, unavailable
 from meshkit.events.log import Chunk, Record
 
 _READ_SECONDS = 10.0
+_REST_SECONDS = 0.2
+_SETTINGS = {
+    "enable.partition.eof": True,
+    # A fetch that waits at a partition's end holds up the one after it, for another place.
+    "fetch.wait.max.ms": 1,
+    "queued.min.messages": 2_000,
+}
 
 
 class KafkaReader:
@@ -21,33 +31,65 @@ class KafkaReader:
         self._kafka_topic = connection.prefix + topic
         # A group that is never joined: librdkafka wants a name.
         settings = connection.consumer_settings("event-mesh-reader")
-        self._consumer = Consumer(settings | {"enable.partition.eof": True})
+        self._consumer = Consumer(settings | _SETTINGS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-rereader")
-        self._next: tuple[int, int] | None = None
+        self._partition = -1
+        self._next = 0
+        # Of the last chunk, with its end: whoever had room for half of it comes for the rest.
+        self._kept: Sequence[Record] = ()
+        self._resting: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def read(self, partition: int, offset: int, max_records: int) -> Chunk:
         """Return the records of a partition from `offset` on. Raises LogUnavailable."""
         if self._closed:
             raise LogUnavailable("the event log is closed", retry_after=1.0)
+        loop = asyncio.get_running_loop()
+        if self._resting is not None:
+            self._resting.cancel()
         try:
-            return await asyncio.get_running_loop().run_in_executor(
+            return await loop.run_in_executor(
                 self._thread, self._read, partition, offset, max_records
             )
         except KafkaException as error:
             raise unavailable(error.args[0]) from None
+        finally:
+            self._resting = loop.call_later(_REST_SECONDS, self._rest)
 
     async def close(self) -> None:
         """Release the connections."""
         if not self._closed:
             self._closed = True
+            if self._resting is not None:
+                self._resting.cancel()
             await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
             self._thread.shutdown(wait=False)
 
+    def _rest(self) -> None:
+        """Stop asking the brokers, after a while without a read."""
+        if not self._closed:
+            self._thread.submit(self._unassign)
+
+    def _unassign(self) -> None:
+        self._consumer.unassign()
+        self._partition = -1
+        self._kept = ()
+
     def _read(self, partition: int, offset: int, max_records: int) -> Chunk:
-        if self._next != (partition, offset):
+        kept = self._kept
+        if partition == self._partition and kept and kept[0].offset <= offset < self._next:
+            rest = kept[bisect_left(kept, offset, key=_offset) :][:max_records]
+            if rest:
+                whole = rest[-1] is kept[-1]
+                return Chunk(rest, self._next if whole else rest[-1].offset + 1)
+        if (partition, offset) != (self._partition, self._next):
             self._consumer.assign([TopicPartition(self._kafka_topic, partition, offset)])
-        self._next = None
+        self._partition = -1
+        records, end = self._fetched(offset, max_records)
+        self._partition, self._next, self._kept = partition, end, records
+        return Chunk(records, end)
+
+    def _fetched(self, offset: int, max_records: int) -> tuple[list[Record], int]:
         first = self._consumer.poll(_READ_SECONDS)
         if first is None:
             raise LogUnavailable("the brokers do not answer", retry_after=1.0)
@@ -63,8 +105,9 @@ class KafkaReader:
                 end = max(end, message.offset() or 0)
             else:
                 raise unavailable(error)
-        self._next = (partition, end)
-        return Chunk(records, end)
+        return records, end
 
+
+_offset = attrgetter("offset")
 
 __all__ = ["KafkaReader"]
