@@ -94,9 +94,9 @@ async def test_folder_in_use_is_refused_with_the_holder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"embedder_name": "potion-8m"}, r"embedder hash-256-v1, this mesh has potion-8m"),
-        ({"dimension": 64}, r"dimension 256, this mesh has 64"),
-        ({"log_id": "log-2"}, r"event log log-1, this mesh has log-2"),
+        ({"embedder_name": "potion-8m"}, r"embedder hash-256-v1, this process has potion-8m"),
+        ({"dimension": 64}, r"dimension 256, this process has 64"),
+        ({"log_id": "log-2"}, r"event log log-1, this process has log-2"),
     ],
 )
 async def test_points_of_another_making_are_refused_with_the_way_out(

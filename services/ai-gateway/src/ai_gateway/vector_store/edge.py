@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from ai_gateway.vector_store import wire
+from ai_gateway.vector_store.checks import belongs
 from ai_gateway.vector_store.edge_child import EngineChild
 from ai_gateway.vector_store.port import (
     Change,
@@ -28,7 +29,6 @@ from ai_gateway.vector_store.port import (
 )
 from ai_gateway.vectors import Query
 from meshkit.clock import unix_ms
-from meshkit.telemetry import metrics
 from meshkit.tenancy.identity import TenantContext
 
 log = structlog.get_logger()
@@ -96,13 +96,13 @@ class EdgeVectorStore:
             limit,
         )
         found = msgspec.convert(await self._read(command), list[wire.Found])
-        return [Hit(_user(one), one.dense, one.lexical) for one in found if _belongs(one, tenant)]
+        return [Hit(_user(one), one.dense, one.lexical) for one in found if belongs(one, tenant)]
 
     async def get(self, tenant: TenantContext, user_id: str) -> User | None:
         """Return one user of the tenant, or None. Raises StoreUnavailable."""
         command = wire.Get(tenant.tenant_uid, point_id(tenant, user_id).bytes)
         found = msgspec.convert(await self._read(command), wire.Found | None)
-        return _user(found) if found is not None and _belongs(found, tenant) else None
+        return _user(found) if found is not None and belongs(found, tenant) else None
 
     async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
         """Return the stored revision of each user. Raises StoreUnavailable."""
@@ -206,14 +206,6 @@ def _message(change: Change) -> wire.UpsertMessage | wire.DeleteMessage:
         tenant.tenant_uid,
         change.user_id,
     )
-
-
-def _belongs(found: wire.Found, tenant: TenantContext) -> bool:
-    if found.tenant_uid == tenant.tenant_uid:
-        return True
-    metrics.FOREIGN_POINTS.inc()
-    log.error("foreign_point_dropped", tenant=tenant.tenant_id)
-    return False
 
 
 def _user(found: wire.Found) -> User:

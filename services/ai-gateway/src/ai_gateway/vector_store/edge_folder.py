@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import msgspec
 
+from ai_gateway.vector_store.checks import mismatch
 from ai_gateway.vector_store.edge_collection import EdgeCollection
 
 LAYOUT = 1
@@ -111,18 +112,11 @@ def _read_meta(folder: Path) -> Meta | None:
         ) from None
 
 
-def _check(folder: Path, stored: Meta, wanted: Meta) -> None:
-    for what, has, wants in (
-        ("layout", stored.layout, wanted.layout),
-        ("embedder", stored.embedder, wanted.embedder),
-        ("dimension", stored.dimension, wanted.dimension),
-        ("event log", stored.log_id, wanted.log_id),
-    ):
-        if has != wants:
-            raise Refused(
-                f"the points in {folder} were made with {what} {has}, this mesh has {wants}: run"
-                " `mesh reindex` to make them again from the event log"
-            )
+def _check(folder: Path, meta: Meta, wanted: Meta) -> None:
+    stored = (meta.layout, meta.embedder, meta.dimension, meta.log_id)
+    wants = (wanted.layout, wanted.embedder, wanted.dimension, wanted.log_id)
+    if (reason := mismatch(str(folder), stored, wants)) is not None:
+        raise Refused(reason)
 
 
 def _move_aside(shard: Path) -> None:

@@ -8,12 +8,13 @@ collection that is gone or not ours shows.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Self
+from typing import Self
 
 import orjson
 import structlog
 
 from ai_gateway.vector_store import qdrant_wire as wire
+from ai_gateway.vector_store.checks import belongs, mismatch
 from ai_gateway.vector_store.port import (
     DENSE,
     NEVER,
@@ -29,7 +30,6 @@ from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import ALIAS, LAYOUT, Collection, QdrantLayout
 from ai_gateway.vectors import Query
 from meshkit.clock import unix_ms
-from meshkit.telemetry import metrics
 from meshkit.tenancy.identity import TenantContext
 
 log = structlog.get_logger()
@@ -124,13 +124,13 @@ class QdrantVectorStore:
         """Return the tenant's users nearest in either space. Raises StoreUnavailable."""
         body = wire.search_body(tenant, query, limit)
         answer = await self._read("points/query/batch", body)
-        return wire.hits(answer, lambda payload: _belongs(payload, tenant))
+        return wire.hits(answer, lambda payload: belongs(payload, tenant))
 
     async def get(self, tenant: TenantContext, user_id: str) -> User | None:
         """Return one user of the tenant, or None. Raises StoreUnavailable."""
         body = orjson.dumps({"ids": [str(point_id(tenant, user_id))], "with_payload": True})
         answer = await self._read("points", body)
-        return wire.retrieved(answer, lambda payload: _belongs(payload, tenant))
+        return wire.retrieved(answer, lambda payload: belongs(payload, tenant))
 
     async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
         """Return the stored revision of each user. Raises StoreUnavailable."""
@@ -201,12 +201,8 @@ class QdrantVectorStore:
         meta = found.meta
         wanted = (LAYOUT, self._embedder, self._dimension, self._log_id or meta.log_id)
         stored = (meta.layout, meta.embedder, meta.dimension, meta.log_id)
-        for what, has, wants in zip(_COMPARED, stored, wanted, strict=True):
-            if has != wants:
-                raise StoreMismatch(
-                    f"the points in {found.name} were made with {what} {has}, this process has"
-                    f" {wants}: run `mesh reindex` to make them again; searches go on meanwhile"
-                )
+        if (reason := mismatch(found.name, stored, wanted)) is not None:
+            raise StoreMismatch(reason)
 
     async def _watch(self) -> None:
         while True:
@@ -229,13 +225,14 @@ class QdrantVectorStore:
             return
         try:
             self._check(await self._layout.read(self._collection.name))
-        except (StoreMismatch, StoreUnavailable):
+        except StoreMismatch:
             self._collection = None
             log.error("collection_refused", reason=reason)
-        else:
-            if self._superseded != reason:
-                log.warning("collection_superseded", reason=reason)
+        except StoreUnavailable:
+            return
+        if self._superseded != reason:
             self._superseded = reason
+            log.warning("collection_superseded", reason=reason)
 
     async def _sweep(self) -> None:
         """Remove deletion markers that no late event can need any more."""
@@ -246,14 +243,3 @@ class QdrantVectorStore:
                 path = f"/collections/{self._opened().name}/points/delete"
                 await self._http.call("POST", path, body)
             await asyncio.sleep(_SWEEP_EVERY_SECONDS)
-
-
-_COMPARED = ("layout", "embedder", "dimension", "event log")
-
-
-def _belongs(payload: Any, tenant: TenantContext) -> bool:
-    if payload.tenant_uid == tenant.tenant_uid:
-        return True
-    metrics.FOREIGN_POINTS.inc()
-    log.error("foreign_point_dropped", tenant=tenant.tenant_id)
-    return False

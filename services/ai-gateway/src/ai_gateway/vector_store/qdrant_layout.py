@@ -24,7 +24,7 @@ ALIAS = "user_embeddings"
 LAYOUT = 1
 OLDEST_VERSION = (1, 16)
 _TIMEOUT_SECONDS = 10
-_CONFLICT = 409
+_NOT_FOUND, _CONFLICT = 404, 409
 
 
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -93,6 +93,8 @@ class QdrantLayout:
         try:
             info = await self._client.get_collection(name)
         except (ResponseHandlingException, UnexpectedResponse) as error:
+            if isinstance(error, UnexpectedResponse) and error.status_code == _NOT_FOUND:
+                raise StoreMismatch(f"the collection {name} is gone") from None
             raise self._unavailable(error) from None
         _check_layout(name, info)
         return Collection(name, _meta(name, info.config.metadata or {}))
