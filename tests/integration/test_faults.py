@@ -73,3 +73,16 @@ async def test_indexers_leave_and_join_under_load(tmp_path: Path) -> None:
             await asyncio.sleep(rng.uniform(0, 1))
             leaving.spawn()
     assert ledger.acknowledged > 100
+
+
+@pytest.mark.timeout(120)
+async def test_store_away_for_seconds_stops_nobody_from_writing(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    async with under_load(tmp_path, rng) as (mesh, ledger):
+        await asyncio.sleep(1)
+        mesh.store.kill()
+        acknowledged, refused = ledger.acknowledged, ledger.refused
+        await asyncio.sleep(4)
+        assert ledger.acknowledged > acknowledged + 100
+        assert ledger.refused == refused
+        mesh.store.spawn()

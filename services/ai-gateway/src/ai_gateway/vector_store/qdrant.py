@@ -24,7 +24,7 @@ from ai_gateway.vector_store.port import (
     StoreUnavailable,
     User,
     UserKey,
-    point_id,
+    point_text,
 )
 from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import ALIAS, LAYOUT, Collection, QdrantLayout
@@ -128,13 +128,13 @@ class QdrantVectorStore:
 
     async def get(self, tenant: TenantContext, user_id: str) -> User | None:
         """Return one user of the tenant, or None. Raises StoreUnavailable."""
-        body = orjson.dumps({"ids": [str(point_id(tenant, user_id))], "with_payload": True})
+        body = orjson.dumps({"ids": [point_text(tenant, user_id)], "with_payload": True})
         answer = await self._read("points", body)
         return wire.retrieved(answer, lambda payload: belongs(payload, tenant))
 
     async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
         """Return the stored revision of each user. Raises StoreUnavailable."""
-        points = [str(point_id(*user)) for user in users]
+        points = [point_text(*user) for user in users]
         body = orjson.dumps({"ids": points, "with_payload": ["revision"]})
         stored = wire.revisions(await self._read("points", body))
         return [stored.get(point, NEVER) for point in points]

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from ai_gateway.vector_store.port import DENSE, LEXICAL, Change, Hit, Upsert, User, point_id
+from ai_gateway.vector_store.port import DENSE, LEXICAL, Change, Hit, Upsert, User, point_text
 from ai_gateway.vectors import Query
 from meshkit.tenancy.identity import TenantContext
 
@@ -89,7 +89,7 @@ def newest_by_point(changes: Sequence[Change]) -> dict[str, Change]:
     newest: dict[str, Change] = {}
     for change in changes:
         user_id = change.user.user_id if isinstance(change, Upsert) else change.user_id
-        point = str(point_id(change.tenant, user_id))
+        point = point_text(change.tenant, user_id)
         known = newest.get(point)
         if known is None or change.revision >= known.revision:
             newest[point] = change
