@@ -21,7 +21,8 @@ RateLimitName = Literal["users.write", "users.search", "ai.requests"]
 QuotaName = Literal["storedUsers", "eventsPerDay", "llmTokensPerDay"]
 
 _INT32_MOST = 2_147_483_647
-_INT64_MOST = 9_223_372_036_854_775_807
+# What every JSON reader takes exactly; the API server compares with bounds as floats.
+_SAFE_INTEGER_MOST = 2**53 - 1
 
 
 class SpecPart(BaseModel):
@@ -71,7 +72,7 @@ class Quota(SpecPart):
 
     name: QuotaName = Field(description="What is counted.")
     limit: int | None = Field(
-        None, ge=0, le=_INT64_MOST, description="At most so much. 0 lets nothing pass."
+        None, ge=0, le=_SAFE_INTEGER_MOST, description="At most so much. 0 lets nothing pass."
     )
     unlimited: bool = Field(False, description="True: there is no limit. Said, never implied.")
 
