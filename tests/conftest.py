@@ -12,12 +12,21 @@ from kafka_broker import KafkaBroker, missing
 _TESTS = Path(__file__).parent
 
 # Tracebacks as the product has them: the default's take seconds.
-structlog.configure(
-    processors=[
+_LOGGING = {
+    **structlog.get_config(),
+    "processors": [
         structlog.stdlib.add_log_level,
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-    ]
-)
+    ],
+}
+structlog.configure(**_LOGGING)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a command under test has set up for itself."""
+    yield
+    structlog.configure(**_LOGGING)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

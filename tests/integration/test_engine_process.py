@@ -107,7 +107,7 @@ async def test_points_of_another_making_are_refused_with_the_way_out(
     with pytest.raises(StoreMismatch, match=said) as caught:
         async with opened(tmp_path, **other):
             pass
-    assert "made again from the event log" in str(caught.value)
+    assert "make them again from the event log" in str(caught.value)
 
 
 async def test_broken_files_are_moved_aside_and_the_collection_is_another(tmp_path: Path) -> None:

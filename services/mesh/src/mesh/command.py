@@ -28,7 +28,7 @@ def perform(command: Callable[[MeshSettings], Awaitable[int | None]]) -> None:
     and with 2 where it cannot start or the log is away."""
     try:
         settings = load_settings()
-        configure_logging(settings.log_format, "error")
+        configure_logging(settings.log_format, "error", for_good=False)
         # What it has to say, the error that ends the command says in one sentence.
         logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
         status = asyncio.run(_awaited(command(settings)))

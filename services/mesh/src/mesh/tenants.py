@@ -108,7 +108,7 @@ def check_tenants(tenants: Folder = None, output: As = Output.TABLE) -> None:
 def _load(folder: str | None) -> DirectoryTenantSource:
     try:
         # What is wrong is shown as a table; the log would only say it twice.
-        configure_logging("console", "critical")
+        configure_logging("console", "critical", for_good=False)
         source = DirectoryTenantSource(Path(folder or load_settings().tenants))
         source.load()
     except StartError as error:

@@ -24,8 +24,11 @@ class _Stderr:
         sys.stderr.flush()
 
 
-def configure_logging(log_format: LogFormat | None, level: str) -> None:
-    """Set logging up for this process. `log_format` None: console on a terminal, else JSON."""
+def configure_logging(log_format: LogFormat | None, level: str, *, for_good: bool = True) -> None:
+    """Set logging up for this process. `log_format` None: console on a terminal, else JSON.
+
+    For good it is quicker: each logger looks at this once. Commands that end soon need not.
+    """
     console = log_format == "console" or (log_format is None and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -43,7 +46,7 @@ def configure_logging(log_format: LogFormat | None, level: str) -> None:
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=for_good,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
