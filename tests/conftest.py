@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from kafka_broker import KafkaBroker, missing
+from kube_api import KubeApi, assets
 
 _TESTS = Path(__file__).parent
 
@@ -34,6 +35,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         tier = item.path.relative_to(_TESTS).parts[0]
         item.add_marker(getattr(pytest.mark, tier))
+
+
+@pytest.fixture(scope="session")
+def kube_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
+    """An API server that knows our kinds, for this session."""
+    if assets() is None:
+        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
+    api = KubeApi(tmp_path_factory.mktemp("kube"))
+    api.start()
+    api.install_crds()
+    yield api
+    api.stop()
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,12 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from meshkit.kube.connection import KubeConnection
 from processes import Process, clean_environment, free_ports
 
 START_SECONDS = 60
 TOKEN = "tests-are-masters"
+_CRDS = Path(__file__).parents[1] / "charts/tenant-operator/files/crds"
 
 
 def assets() -> Path | None:
@@ -103,6 +105,25 @@ class KubeApi:
         """Kill both: their data is of no use to anybody."""
         self.server.kill()
         self.etcd.kill()
+
+    def install_crds(self) -> None:
+        """Apply our CRDs and wait until their kinds are served."""
+        applied = self.kubectl("apply", "-f", str(_CRDS))
+        assert applied.returncode == 0, applied.stderr
+        for crd in _CRDS.glob("*.yaml"):
+            name = f"crd/{crd.stem}.mesh.distributedai.io"
+            waited = self.kubectl("wait", name, "--for=condition=Established", "--timeout=30s")
+            assert waited.returncode == 0, waited.stderr
+
+    def connection(self, namespace: str = "default") -> KubeConnection:
+        """How to reach it, as its master."""
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+
+        async def token() -> str:
+            return TOKEN
+
+        return KubeConnection(self.url, tls, namespace, token)
 
     def kubectl(
         self, *arguments: str, text: str | None = None

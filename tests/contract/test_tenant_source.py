@@ -1,18 +1,23 @@
-"""What every tenant source promises. An adapter joins by one line in `SOURCES`."""
+"""What every tenant source promises. An adapter joins in `SOURCES`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 
 from builders import make_tenant, tenant_document
+from kube_api import KubeApi
+from meshkit.kube.client import KubeClient
 from meshkit.tenancy.directory import DirectoryTenantSource
+from meshkit.tenancy.kubernetes import KubernetesTenantSource
 from meshkit.tenancy.resolve import resolve
 from meshkit.tenancy.source import TenantSource
+from meshkit.tenancy.spec import API_VERSION
 from meshkit.tenancy.static import StaticTenantSource
 from waiting import eventually
 
@@ -49,12 +54,43 @@ async def directory_source(folder: Path) -> AsyncIterator[Declared]:
     await source.close()
 
 
-SOURCES = {"static": static_source, "directory": directory_source}
+@asynccontextmanager
+async def kubernetes_source(api: KubeApi) -> AsyncIterator[Declared]:
+    namespace = f"n{uuid4().hex}"
+    assert api.kubectl("create", "namespace", namespace).returncode == 0
+    client = KubeClient(api.connection(namespace))
+
+    def put(name: str, **spec: Any) -> None:
+        policy = resolve(make_tenant(name, **spec), None)
+        document = {
+            "apiVersion": API_VERSION,
+            "kind": "TenantPolicy",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": policy.document(),
+        }
+        assert api.apply(document).returncode == 0
+
+    def remove(name: str) -> None:
+        assert api.kubectl("delete", "-n", namespace, "tpol", name).returncode == 0
+
+    async with client:
+        source = KubernetesTenantSource(client)
+        await source.start()
+        await source.loaded()
+        yield Declared(source, put, remove)
+        await source.close()
+
+
+SOURCES = ("static", "directory", "kubernetes")
 
 
 @pytest.fixture(params=SOURCES)
 async def declared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Declared]:
-    async with SOURCES[request.param](tmp_path) as declared:
+    if request.param == "kubernetes":
+        opened = kubernetes_source(request.getfixturevalue("kube_api"))
+    else:
+        opened = {"static": static_source, "directory": directory_source}[request.param](tmp_path)
+    async with opened as declared:
         yield declared
 
 

@@ -1,35 +1,21 @@
 """The CRDs on a real API server: what it lets pass is what directory mode lets pass."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from builders import make_policy, plan_document, tenant_document
-from kube_api import KubeApi, assets
+from kube_api import KubeApi
 from meshkit.tenancy.documents import InvalidDocument, parse_plan, parse_tenant
 from meshkit.tenancy.spec import API_VERSION
 
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
-    if assets() is None:
-        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
-    api = KubeApi(tmp_path_factory.mktemp("kube"))
-    api.start()
-    root = Path(__file__).parents[2]
-    applied = api.kubectl("apply", "-f", str(root / "charts/tenant-operator/files/crds"))
-    assert applied.returncode == 0, applied.stderr
-    for plural in ("tenants", "tenantplans", "tenantpolicies"):
-        name = f"crd/{plural}.mesh.distributedai.io"
-        waited = api.kubectl("wait", name, "--for=condition=Established", "--timeout=30s")
-        assert waited.returncode == 0, waited.stderr
-    yield api
-    api.stop()
+@pytest.fixture
+def api(kube_api: KubeApi) -> KubeApi:
+    return kube_api
 
 
 WRITE = {"name": "users.write", "requests": 5}

@@ -46,6 +46,12 @@ class Policies:
 
     async def start(self) -> None: ...
 
+    async def loaded(self) -> None:
+        """Everything is there."""
+
+    async def check(self) -> str | None:
+        return None
+
     async def close(self) -> None: ...
 
 

@@ -18,9 +18,9 @@ from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
 from meshkit.runtime import run
 from meshkit.settings import MeshSettings
-from meshkit.tenancy.directory import watching
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
+from meshkit.tenancy.sources import watching
 from meshkit.web.admin import Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
@@ -85,8 +85,9 @@ async def running_gateway(
     sealer = position_sealer(settings)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings, vectorizer, log))
-        checks: dict[str, Check] = {"collection": store.check}
+        checks: dict[str, Check] = {"collection": store.check, "tenants": tenants.check}
         if log is not None:
+            await tenants.loaded()
             health = await stack.enter_async_context(
                 indexing(lambda: create_indexer(log, store, vectorizer, tenants))
             )

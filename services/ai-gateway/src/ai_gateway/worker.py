@@ -12,7 +12,7 @@ from meshkit.backends import opened_event_log
 from meshkit.errors import StartError
 from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings
-from meshkit.tenancy.directory import watching
+from meshkit.tenancy.sources import watching
 from meshkit.web.admin import create_admin_app
 from meshkit.web.server import bind, serving
 
@@ -39,9 +39,11 @@ async def _index(settings: MeshSettings, health: IndexingHealth) -> None:
         opened_event_log(settings) as log,
         watching(settings.tenants) as tenants,
         opened_store(settings, vectorizer, log) as store,
-        indexing(lambda: create_indexer(log, store, vectorizer, tenants), health),
     ):
-        await asyncio.Event().wait()
+        # An event of a tenant that is only not known yet is no dead letter.
+        await tenants.loaded()
+        async with indexing(lambda: create_indexer(log, store, vectorizer, tenants), health):
+            await asyncio.Event().wait()
 
 
 def main() -> None:

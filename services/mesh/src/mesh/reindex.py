@@ -21,7 +21,7 @@ from mesh.command import perform
 from meshkit.backends import opened_event_log
 from meshkit.errors import StartError
 from meshkit.settings import MeshSettings
-from meshkit.tenancy.directory import watching
+from meshkit.tenancy.sources import watching
 
 console = Console()
 errors = Console(stderr=True)
@@ -55,6 +55,7 @@ async def _reindex(settings: MeshSettings, *, drop_old: bool) -> None:
         watching(settings.tenants) as tenants,
         opened_rebuild(settings, vectorizer, log) as rebuild,
     ):
+        await tenants.loaded()
         with _progress() as progress:
             task = progress.add_task(f"indexing with {vectorizer.name}", total=None)
             try:

@@ -21,8 +21,8 @@ from meshkit.errors import LogUnavailable, StartError
 from meshkit.limits.gcra import RateLimiter
 from meshkit.runtime import until
 from meshkit.settings import MeshSettings
-from meshkit.tenancy.directory import watching
 from meshkit.tenancy.source import TenantSource
+from meshkit.tenancy.sources import watching
 from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.server import bind, serving
 from user_service.app import ADMIN_PORT as USERS_ADMIN_PORT

@@ -28,7 +28,11 @@ class MeshSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     data_dir: Path = Field(Path(".mesh"), description="Folder of the embedded log and vectors.")
-    tenants: str = Field("tenants", description="Folder of Tenant and TenantPlan files, watched.")
+    tenants: str = Field(
+        "tenants",
+        description="Folder of Tenant and TenantPlan files, watched; or `kubernetes[:namespace]`:"
+        " the TenantPolicy objects of a cluster.",
+    )
     host: str = Field("127.0.0.1", description="Address that the public and admin ports listen on.")
     user_service_port: Port = Field(8081, description="Public port of user-service.")
     ai_gateway_port: Port = Field(8090, description="Public port of ai-gateway.")

@@ -10,9 +10,9 @@ from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
 from meshkit.runtime import run
 from meshkit.settings import MeshSettings
-from meshkit.tenancy.directory import watching
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
+from meshkit.tenancy.sources import watching
 from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
@@ -67,7 +67,7 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     sealer = position_sealer(settings)
     async with opened_event_log(settings) as log, watching(settings.tenants) as tenants:
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
-        checks = {"event-log": at_start(log.log_id)}
+        checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
         async with serving(create_admin_app(checks), admin), serving(app, public):
             await stop.wait()
 

@@ -11,8 +11,8 @@ happen in a thread; the event loop only swaps what came out.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -89,6 +89,13 @@ class DirectoryTenantSource:
             self._swap(outcome)
         if not self._outcome.policies:
             log.warning("no_tenants", folder=str(self._folder))
+
+    async def loaded(self) -> None:
+        """Return at once: what was there has been read by `start`."""
+
+    async def check(self) -> str | None:
+        """Return None: a folder that has vanished leaves its tenants in force."""
+        return None
 
     async def close(self) -> None:
         """Stop watching. The last policies stay readable."""
@@ -187,11 +194,4 @@ def _is_common(name: str) -> bool:
     return is_tenant_file(name) or (name.startswith(".") and not name.startswith(".."))
 
 
-@asynccontextmanager
-async def watching(folder: str) -> AsyncIterator[DirectoryTenantSource]:
-    """Watch the tenants of `folder` for as long as the block lasts. Raises TenantSourceError."""
-    async with DirectoryTenantSource(Path(folder)) as source:
-        yield source
-
-
-__all__ = ["DirectoryTenantSource", "OnChange", "watching"]
+__all__ = ["DirectoryTenantSource", "OnChange"]

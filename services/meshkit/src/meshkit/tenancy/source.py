@@ -45,6 +45,13 @@ class TenantSource(Protocol):
         Raises TenantSourceError where nothing can be loaded at all.
         """
 
+    async def loaded(self) -> None:
+        """Return once everything that is there has been loaded: before that, a tenant that is not
+        known may only not be known yet."""
+
+    async def check(self) -> str | None:
+        """Return why nothing has been loaded yet, None from then on, for `/readyz`."""
+
     async def close(self) -> None:
         """Stop watching. The last policies stay readable."""
 

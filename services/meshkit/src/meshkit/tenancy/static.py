@@ -35,6 +35,13 @@ class StaticTenantSource:
     async def start(self) -> None:
         """Nothing to load."""
 
+    async def loaded(self) -> None:
+        """Return at once."""
+
+    async def check(self) -> str | None:
+        """Return None."""
+        return None
+
     async def close(self) -> None:
         """Nothing to stop."""
 

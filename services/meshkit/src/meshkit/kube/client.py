@@ -1,0 +1,185 @@
+"""The few requests that the mesh makes of the Kubernetes API: list, watch, read, apply, remove.
+
+Thin on purpose: objects are JSON values, and every outcome that a caller has to tell apart has a
+class of its own. A watch that starts where the last one ended, and notices that it cannot, is what
+keeping up with policies within a quarter of a second rests on; so that part is ours.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Self
+
+import aiohttp
+import msgspec
+
+from meshkit.kube.connection import KubeConnection
+from meshkit.kube.objects import KubeUnavailable, NotFound, Object, Resource, WatchEvent, refusal
+
+_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
+# The server ends a watch after so long; a connection that has died is noticed a little later.
+_WATCH_SECONDS = 240
+_CLOSING_SECONDS = 0.1
+_PAGE = 500
+_LINE_BYTES = 4 * 1024 * 1024
+_APPLY = "application/apply-patch+yaml"
+
+
+class KubeClient:
+    """Requests over keep-alive connections. An asynchronous context manager."""
+
+    def __init__(self, connection: KubeConnection) -> None:
+        self._connection = connection
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that objects are in where none is named."""
+        return self._connection.namespace
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            timeout=_TIMEOUT,
+            connector=aiohttp.TCPConnector(ssl=self._connection.tls, limit=16),
+            read_bufsize=_LINE_BYTES,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+            # A TLS connection takes some turns of the loop to close (aiohttp, graceful shutdown).
+            await asyncio.sleep(_CLOSING_SECONDS)
+
+    async def list(
+        self, resource: Resource, *, namespace: str | None = None
+    ) -> tuple[list[Object], str]:
+        """Return all objects, in pages, and the version from which to watch.
+
+        Raises KubeUnavailable, KubeRefused.
+        """
+        items: list[Object] = []
+        parameters = {"limit": str(_PAGE)}
+        while True:
+            path = resource.path(namespace or self.namespace)
+            page = await self._call("GET", path, parameters=parameters)
+            items += page["items"]
+            following = page["metadata"].get("continue")
+            if not following:
+                return items, page["metadata"]["resourceVersion"]
+            parameters["continue"] = following
+
+    async def watch(
+        self, resource: Resource, version: str, *, namespace: str | None = None
+    ) -> AsyncIterator[WatchEvent]:
+        """Yield what happens from `version` on, with bookmarks, until the server ends the watch.
+
+        Raises Expired where the server does not remember that version, KubeUnavailable.
+        """
+        parameters = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_WATCH_SECONDS),
+        }
+        timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 20)
+        try:
+            async with self._started().get(
+                self._connection.url + resource.path(namespace or self.namespace),
+                params=parameters,
+                headers=await self._headers(),
+                timeout=timeout,
+            ) as answer:
+                if answer.status != 200:
+                    raise refusal(answer.status, await answer.read())
+                async for line in answer.content:
+                    yield _event(line)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeUnavailable(_told(error)) from None
+
+    async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Object:
+        """Return one object. Raises NotFound, KubeUnavailable, KubeRefused."""
+        return await self._call("GET", resource.path(namespace or self.namespace, name))
+
+    async def create(
+        self, resource: Resource, document: Object, *, namespace: str | None = None
+    ) -> Object:
+        """Make an object and return it. Raises Conflict where there is one, KubeUnavailable."""
+        path = resource.path(namespace or self.namespace)
+        return await self._call("POST", path, document)
+
+    async def apply(
+        self,
+        resource: Resource,
+        document: Object,
+        *,
+        manager: str,
+        namespace: str | None = None,
+        subresource: str = "",
+        force: bool = True,
+    ) -> Object:
+        """Declare the fields that `manager` wants to own (server-side apply); return the object.
+
+        Raises Conflict where others own them and `force` is not set, KubeUnavailable.
+        """
+        name = document["metadata"]["name"]
+        path = resource.path(namespace or self.namespace, name)
+        parameters = {"fieldManager": manager, "force": str(force).lower()}
+        suffix = f"/{subresource}" if subresource else ""
+        return await self._call("PATCH", path + suffix, document, parameters, _APPLY)
+
+    async def delete(self, resource: Resource, name: str, *, namespace: str | None = None) -> None:
+        """Remove an object; one that is not there is no error. Raises KubeUnavailable."""
+        try:
+            await self._call("DELETE", resource.path(namespace or self.namespace, name))
+        except NotFound:
+            return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        document: Object | None = None,
+        parameters: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        headers = await self._headers()
+        body = None
+        if document is not None:
+            body, headers["content-type"] = msgspec.json.encode(document), content_type
+        try:
+            async with self._started().request(
+                method,
+                self._connection.url + path,
+                params=parameters,
+                data=body,
+                headers=headers,
+            ) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeUnavailable(_told(error)) from None
+        if answer.status >= 300:
+            raise refusal(answer.status, content)
+        result: Object = msgspec.json.decode(content)
+        return result
+
+    async def _headers(self) -> dict[str, str]:
+        token = await self._connection.token()
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def _started(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "use it in `async with`"  # noqa: S101
+        return self._session
+
+
+def _event(line: bytes) -> WatchEvent:
+    event = msgspec.json.decode(line)
+    if event["type"] == "ERROR":
+        raise refusal(event["object"].get("code", 500), msgspec.json.encode(event["object"]))
+    return WatchEvent(event["type"], event["object"])
+
+
+def _told(error: Exception) -> str:
+    return f"the API server does not answer ({type(error).__name__})"
+
+
+__all__ = ["KubeClient"]

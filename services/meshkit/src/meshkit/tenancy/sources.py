@@ -1,0 +1,32 @@
+"""Where the tenants come from: what MESH_TENANTS says."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from meshkit.tenancy.directory import DirectoryTenantSource
+from meshkit.tenancy.source import TenantSource
+
+_KUBERNETES = "kubernetes"
+
+
+@asynccontextmanager
+async def watching(tenants: str) -> AsyncIterator[TenantSource]:
+    """Watch a folder, or with `kubernetes[:namespace]` the API server, for as long as the block
+    lasts. Raises StartError where the folder or the way to a cluster is missing."""
+    kind, _, namespace = tenants.partition(":")
+    if kind != _KUBERNETES:
+        async with DirectoryTenantSource(Path(tenants)) as folder:
+            yield folder
+        return
+    # Only who is in a cluster loads the client.
+    from meshkit.kube.client import KubeClient
+    from meshkit.kube.connection import connect
+    from meshkit.tenancy.kubernetes import KubernetesTenantSource
+
+    connection = await connect(namespace or None)
+    async with KubeClient(connection) as client, KubernetesTenantSource(client) as source:
+        yield source
+
+
+__all__ = ["watching"]
