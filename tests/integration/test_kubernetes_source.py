@@ -68,7 +68,8 @@ async def test_edit_is_in_force_at_once_and_its_version_is_told(kube_api: KubeAp
                 while weight(source, "quick") != wanted:
                     await asyncio.sleep(0.0005)
             delays.append(time.perf_counter() - started)
-            assert source.applied_version == applied["metadata"]["resourceVersion"]
+            # A bookmark may have told a later one meanwhile.
+            assert int(source.applied_version) >= int(applied["metadata"]["resourceVersion"])
         delays.sort()
         print(f"answer to enforced: p50 {delays[29] * 1e3:.1f} ms, worst {delays[-1] * 1e3:.1f}")  # noqa: T201
         assert source.staleness == 0
