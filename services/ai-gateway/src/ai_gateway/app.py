@@ -17,7 +17,7 @@ from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
 from meshkit.runtime import run
-from meshkit.settings import MeshSettings
+from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
 from meshkit.tenancy.sources import watching
@@ -117,4 +117,4 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Entry point of the `ai-gateway` command."""
-    run(serve)
+    run(serve, load_settings)

@@ -11,7 +11,7 @@ from ai_gateway.stores import create_vectorizer, opened_store
 from meshkit.backends import opened_event_log
 from meshkit.errors import StartError
 from meshkit.runtime import run, until
-from meshkit.settings import MeshSettings
+from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.sources import watching
 from meshkit.web.admin import create_admin_app
 from meshkit.web.server import bind, serving
@@ -48,4 +48,4 @@ async def _index(settings: MeshSettings, health: IndexingHealth) -> None:
 
 def main() -> None:
     """Entry point of the `ai-gateway-indexer` command."""
-    run(serve)
+    run(serve, load_settings)

@@ -9,7 +9,7 @@ from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
 from meshkit.runtime import run
-from meshkit.settings import MeshSettings
+from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
 from meshkit.tenancy.sources import watching
@@ -74,4 +74,4 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Entry point of the `user-service` command."""
-    run(serve)
+    run(serve, load_settings)

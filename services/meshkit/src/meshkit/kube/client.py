@@ -51,14 +51,15 @@ class KubeClient:
             await asyncio.sleep(_CLOSING_SECONDS)
 
     async def list(
-        self, resource: Resource, *, namespace: str | None = None
+        self, resource: Resource, *, namespace: str | None = None, labels: str = ""
     ) -> tuple[list[Object], str]:
-        """Return all objects, in pages, and the version from which to watch.
+        """Return all objects (with `labels`, those that the selector takes), in pages, and the
+        version from which to watch.
 
         Raises KubeUnavailable, KubeRefused.
         """
         items: list[Object] = []
-        parameters = {"limit": str(_PAGE)}
+        parameters = {"limit": str(_PAGE)} | ({"labelSelector": labels} if labels else {})
         while True:
             path = resource.path(namespace or self.namespace)
             page = await self._call("GET", path, parameters=parameters)
@@ -106,6 +107,14 @@ class KubeClient:
         """Make an object and return it. Raises Conflict where there is one, KubeUnavailable."""
         path = resource.path(namespace or self.namespace)
         return await self._call("POST", path, document)
+
+    async def replace(
+        self, resource: Resource, document: Object, *, namespace: str | None = None
+    ) -> Object:
+        """Write an object whole and return it. Raises Conflict where it is another version by now,
+        NotFound, KubeUnavailable."""
+        path = resource.path(namespace or self.namespace, document["metadata"]["name"])
+        return await self._call("PUT", path, document)
 
     async def apply(
         self,

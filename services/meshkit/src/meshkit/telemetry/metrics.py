@@ -38,6 +38,19 @@ FOREIGN_POINTS = Counter(
 )
 POLICIES = Gauge("mesh_tenant_policies", "Tenant policies in force in this process.")
 TENANT_PROBLEMS = Gauge("mesh_tenant_problems", "Tenants or plans declared but not in force.")
+RECONCILES = Counter(
+    "mesh_operator_reconciles_total", "Tenants looked at by the operator.", ("outcome",)
+)
+OPERATOR_QUEUE = Gauge("mesh_operator_queue_tenants", "Tenants that wait to be looked at.")
+OPERATOR_TENANTS = Gauge("mesh_operator_tenants", "Tenants that the operator looks after.")
+OPERATOR_ERASING = Gauge("mesh_operator_erasing_tenants", "Tenants that are being erased.")
+OPERATOR_LEADER = Gauge("mesh_operator_leader", "1 in the operator that is at work, else 0.")
+MEMBERS = Gauge("mesh_members", "Live replicas of the services.")
+POLICY_PROPAGATION = Histogram(
+    "mesh_policy_propagation_seconds",
+    "From a policy written to obeyed by every live replica.",
+    buckets=_FAST,
+)
 
 _requests: dict[tuple[str, int], Counter] = {}
 
@@ -67,7 +80,14 @@ __all__ = [
     "FRESHNESS",
     "INDEXER_LAG",
     "INDEXER_RETRIES",
+    "MEMBERS",
+    "OPERATOR_ERASING",
+    "OPERATOR_LEADER",
+    "OPERATOR_QUEUE",
+    "OPERATOR_TENANTS",
     "POLICIES",
+    "POLICY_PROPAGATION",
+    "RECONCILES",
     "REFUSALS",
     "REQUESTS",
     "REQUEST_FAULTS",
