@@ -37,7 +37,20 @@ FOREIGN_POINTS = Counter(
     "mesh_foreign_points_total", "Hits of another tenant, dropped on the way out: has to stay 0."
 )
 POLICIES = Gauge("mesh_tenant_policies", "Tenant policies in force in this process.")
+POLICIES_STALENESS = Gauge(
+    "mesh_policies_staleness_seconds",
+    "For how long nothing was heard from the API server that policies come from; 0 while watched.",
+)
 TENANT_PROBLEMS = Gauge("mesh_tenant_problems", "Tenants or plans declared but not in force.")
+ACKNOWLEDGEMENTS = Counter(
+    "mesh_member_acknowledgements_total",
+    "Writes of this replica's Lease: policies acknowledged, and renewals.",
+)
+ACKNOWLEDGEMENT_FAILURES = Counter(
+    "mesh_member_acknowledgement_failures_total",
+    "Writes of this replica's Lease that failed: the API server was away, or refused.",
+    ("reason",),
+)
 
 _requests: dict[tuple[str, int], Counter] = {}
 
@@ -61,6 +74,8 @@ def exposition() -> tuple[bytes, str]:
 
 
 __all__ = [
+    "ACKNOWLEDGEMENTS",
+    "ACKNOWLEDGEMENT_FAILURES",
     "EVENTS_DEAD_LETTERED",
     "EVENTS_INDEXED",
     "FOREIGN_POINTS",
@@ -68,6 +83,7 @@ __all__ = [
     "INDEXER_LAG",
     "INDEXER_RETRIES",
     "POLICIES",
+    "POLICIES_STALENESS",
     "REFUSALS",
     "REQUESTS",
     "REQUEST_FAULTS",

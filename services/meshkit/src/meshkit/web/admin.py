@@ -1,7 +1,7 @@
 """The admin port: health for the orchestrator, metrics for the monitoring; never for tenants.
 
 `/livez` says that the process runs its loop; `/readyz` runs the service's checks and names the one
-that fails, so that traffic stays away until all hold.
+that fails, so that traffic stays away until all hold. Its details say more, and decide nothing.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -40,8 +40,13 @@ def at_start(attempt: Callable[[], Awaitable[object]]) -> Check:
     return check
 
 
-def create_admin_app(checks: Mapping[str, Check]) -> Starlette:
-    """Return the application of the admin port for a service with these readiness checks."""
+def create_admin_app(
+    checks: Mapping[str, Check], *, details: Mapping[str, Callable[[], str]] = {}
+) -> Starlette:
+    """Return the application of the admin port for a service with these readiness checks.
+
+    `details` are shown beside them, as they are when somebody asks.
+    """
 
     async def livez(_: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -53,6 +58,7 @@ def create_admin_app(checks: Mapping[str, Check]) -> Starlette:
             {
                 "status": "ready" if ready else "not-ready",
                 "checks": {name: problem or "ok" for name, problem in results.items()},
+                "details": {name: detail() for name, detail in details.items()},
             },
             status_code=200 if ready else 503,
         )
