@@ -5,14 +5,16 @@ process, so there the gateway indexes itself and this command says so instead of
 """
 
 import asyncio
+import socket
+from collections.abc import Callable
 
 from ai_gateway.indexing import IndexingHealth, create_indexer, indexing
 from ai_gateway.stores import create_vectorizer, opened_store
 from meshkit.backends import opened_event_log
 from meshkit.errors import StartError
+from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
-from meshkit.tenancy.sources import watching
 from meshkit.web.admin import create_admin_app
 from meshkit.web.server import bind, serving
 
@@ -29,17 +31,24 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
         )
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
     health = IndexingHealth()
-    async with serving(create_admin_app({"indexer": health.check}), admin):
-        await until(stop, _index(settings, health))
+    details: dict[str, Callable[[], str]] = {}
+    async with serving(create_admin_app({"indexer": health.check}, details=details), admin):
+        await until(stop, _index(settings, health, admin, details))
 
 
-async def _index(settings: MeshSettings, health: IndexingHealth) -> None:
+async def _index(
+    settings: MeshSettings,
+    health: IndexingHealth,
+    admin: socket.socket,
+    details: dict[str, Callable[[], str]],
+) -> None:
     vectorizer = create_vectorizer()
     async with (
         opened_event_log(settings) as log,
-        watching(settings.tenants) as tenants,
+        watching_as_member(settings, "ai-gateway-indexer", admin) as tenants,
         opened_store(settings, vectorizer, log) as store,
     ):
+        details["policies"] = tenants.freshness
         # An event of a tenant that is only not known yet is no dead letter.
         await tenants.loaded()
         async with indexing(lambda: create_indexer(log, store, vectorizer, tenants), health):

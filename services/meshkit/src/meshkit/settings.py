@@ -33,6 +33,26 @@ class MeshSettings(BaseSettings):
         description="Folder of Tenant and TenantPlan files, watched; or `kubernetes[:namespace]`:"
         " the TenantPolicy objects of a cluster.",
     )
+    member_lease_seconds: int = Field(
+        15,
+        ge=3,
+        le=60,
+        description="With tenants from a cluster: how long this replica counts as live after it was"
+        " last heard of. It renews its Lease three times as often.",
+    )
+    pod_name: str | None = Field(
+        None,
+        description="Name of the pod, set by the chart; the replica's identity. Unset: host name"
+        " and admin port.",
+    )
+    pod_uid: str | None = Field(
+        None, description="UID of the pod, set by the chart; its Lease is removed together with it."
+    )
+    pod_ip: str | None = Field(
+        None,
+        description="Address of the pod, set by the chart; where other replicas find the admin"
+        " port. Unset: `MESH_HOST`.",
+    )
     host: str = Field("127.0.0.1", description="Address that the public and admin ports listen on.")
     user_service_port: Port = Field(8081, description="Public port of user-service.")
     ai_gateway_port: Port = Field(8090, description="Public port of ai-gateway.")

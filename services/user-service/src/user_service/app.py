@@ -8,11 +8,11 @@ from meshkit.backends import opened_event_log, position_sealer
 from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
+from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
-from meshkit.tenancy.sources import watching
 from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
@@ -65,10 +65,14 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     public = bind(settings.host, settings.user_service_port, "MESH_USER_SERVICE_PORT")
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
     sealer = position_sealer(settings)
-    async with opened_event_log(settings) as log, watching(settings.tenants) as tenants:
+    async with (
+        opened_event_log(settings) as log,
+        watching_as_member(settings, "user-service", admin) as tenants,
+    ):
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
         checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
-        async with serving(create_admin_app(checks), admin), serving(app, public):
+        health = create_admin_app(checks, details={"policies": tenants.freshness})
+        async with serving(health, admin), serving(app, public):
             await stop.wait()
 
 

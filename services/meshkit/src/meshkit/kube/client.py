@@ -6,7 +6,7 @@ keeping up with policies within a quarter of a second rests on; so that part is 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Self
 
 import aiohttp
@@ -35,6 +35,11 @@ class KubeClient:
     def namespace(self) -> str:
         """The namespace that objects are in where none is named."""
         return self._connection.namespace
+
+    @property
+    def pod_namespace(self) -> str | None:
+        """The namespace of the pod that this process runs in, None where it runs in none."""
+        return self._connection.pod_namespace
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -70,10 +75,16 @@ class KubeClient:
             parameters["continue"] = following
 
     async def watch(
-        self, resource: Resource, version: str, *, namespace: str | None = None
+        self,
+        resource: Resource,
+        version: str,
+        *,
+        namespace: str | None = None,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[WatchEvent]:
         """Yield what happens from `version` on, with bookmarks, until the server ends the watch.
 
+        `opened` is called once the server has agreed, which may be long before the first event.
         Raises Expired where the server does not remember that version, KubeUnavailable.
         """
         parameters = {
@@ -92,6 +103,7 @@ class KubeClient:
             ) as answer:
                 if answer.status != 200:
                     raise refusal(answer.status, await answer.read())
+                opened()
                 async for line in answer.content:
                     yield _event(line)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

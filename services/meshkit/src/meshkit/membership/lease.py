@@ -26,6 +26,8 @@ APPLIED_ANNOTATION = f"{GROUP}/applied-version"
 NOT_APPLIED_ANNOTATION = f"{GROUP}/not-applied"
 ADMIN_URL_ANNOTATION = f"{GROUP}/admin-url"
 LEASE_SECONDS = 15
+EVERY_TENANT = "*"
+"""Stands in `not_applied` for all tenants, where there are too many to name. No tenant has it."""
 # Clocks of a cluster agree to within this; a Lease that is older at first sight has ended.
 _SKEW_SECONDS = 60.0
 _NAMES_MOST = 100
@@ -56,12 +58,15 @@ class Member:
 
     def obeys(self, tenant: str, version: int) -> bool:
         """Return whether the policy that a tenant has since `version` is in force in it."""
-        return self.applied_version >= version and tenant not in self.not_applied
+        excepted = tenant in self.not_applied or EVERY_TENANT in self.not_applied
+        return self.applied_version >= version and not excepted
 
 
 def lease_name(service: str, identity: str) -> str:
     """Return the name of a member's Lease: a DNS subdomain, whatever the identity is."""
-    plain = re.sub(r"[^a-z0-9.-]+", "-", identity.lower()).strip("-.")
+    plain = re.sub(r"[^a-z0-9.-]+", "-", identity.lower())
+    # What is between two dots may neither be empty nor begin or end with a hyphen.
+    plain = re.sub(r"[.-]*\.[.-]*", ".", plain).strip("-.")
     return f"mesh-{service}-{plain}"[:_NAME_BYTES].rstrip("-.")
 
 
@@ -71,7 +76,9 @@ def lease_document(member: Member, renewed: datetime) -> Object:
     if member.admin_url:
         annotations[ADMIN_URL_ANNOTATION] = member.admin_url
     if member.not_applied:
-        names = sorted(member.not_applied)[:_NAMES_MOST]
+        # A name left out would read as a policy that is in force.
+        few = len(member.not_applied) <= _NAMES_MOST
+        names = sorted(member.not_applied) if few else [EVERY_TENANT]
         annotations[NOT_APPLIED_ANNOTATION] = msgspec.json.encode(names).decode()
     metadata: dict[str, Any] = {
         "name": member.name,
@@ -192,6 +199,7 @@ def _age(renewed: str, wall: datetime) -> float:
 __all__ = [
     "ADMIN_URL_ANNOTATION",
     "APPLIED_ANNOTATION",
+    "EVERY_TENANT",
     "LEASES",
     "LEASE_SECONDS",
     "MEMBER_LABEL",
