@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from importlib.metadata import version
 
+from starlette.applications import Starlette
+
 from meshkit.backends import opened_event_log, position_sealer
 from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
@@ -20,6 +22,8 @@ from meshkit.web.common import with_common_operations
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 from user_service.api import user_operations
+from user_service.api_internal import internal_routes
+from user_service.erasing import KeyEraser
 from user_service.service import UserService
 
 ADMIN_PORT = 9081
@@ -55,6 +59,12 @@ def create_app(
     )
 
 
+def create_admin(log: EventLog, tenants: TenantSource) -> Starlette:
+    """Return the application of the admin port over these adapters."""
+    checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
+    return create_admin_app(checks, routes=internal_routes(KeyEraser(log), tenants))
+
+
 async def _usage(_: TenantContext) -> Mapping[str, int]:
     # What is stored is ai-gateway's knowledge; asking it from here would couple the services.
     return {}
@@ -67,8 +77,7 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     sealer = position_sealer(settings)
     async with opened_event_log(settings) as log, watching(settings.tenants) as tenants:
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
-        checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
-        async with serving(create_admin_app(checks), admin), serving(app, public):
+        async with serving(create_admin(log, tenants), admin), serving(app, public):
             await stop.wait()
 
 
