@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from starlette.applications import Starlette
 
+from ai_gateway.api_internal import draining_route, points_route
 from ai_gateway.api_users import user_operations
 from ai_gateway.indexing import create_indexer, indexing
 from ai_gateway.search import UserSearch
@@ -86,15 +87,17 @@ async def running_gateway(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings, vectorizer, log))
         checks: dict[str, Check] = {"collection": store.check, "tenants": tenants.check}
+        internal = [points_route(store, tenants)]
         if log is not None:
             await tenants.loaded()
             health = await stack.enter_async_context(
                 indexing(lambda: create_indexer(log, store, vectorizer, tenants))
             )
             checks["indexer"] = health.check
+            internal.append(draining_route(health, tenants))
         search = UserSearch(store, vectorizer, after_timeout=settings.after_timeout_seconds)
         public = create_app(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
-        yield Gateway(public, create_admin_app(checks))
+        yield Gateway(public, create_admin_app(checks, routes=internal))
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:

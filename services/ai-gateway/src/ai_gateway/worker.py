@@ -5,13 +5,16 @@ process, so there the gateway indexes itself and this command says so instead of
 """
 
 import asyncio
+import socket
 
+from ai_gateway.api_internal import draining_route
 from ai_gateway.indexing import IndexingHealth, create_indexer, indexing
 from ai_gateway.stores import create_vectorizer, opened_store
 from meshkit.backends import opened_event_log
 from meshkit.errors import StartError
 from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings
+from meshkit.tenancy.source import TenantSource
 from meshkit.tenancy.sources import watching
 from meshkit.web.admin import create_admin_app
 from meshkit.web.server import bind, serving
@@ -28,16 +31,21 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
             " (MESH_QDRANT_URL) there is one."
         )
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
+    await until(stop, _run(settings, admin))
+
+
+async def _run(settings: MeshSettings, admin: socket.socket) -> None:
     health = IndexingHealth()
-    async with serving(create_admin_app({"indexer": health.check}), admin):
-        await until(stop, _index(settings, health))
+    async with watching(settings.tenants) as tenants:
+        routes = [draining_route(health, tenants)]
+        async with serving(create_admin_app({"indexer": health.check}, routes=routes), admin):
+            await _index(settings, health, tenants)
 
 
-async def _index(settings: MeshSettings, health: IndexingHealth) -> None:
+async def _index(settings: MeshSettings, health: IndexingHealth, tenants: TenantSource) -> None:
     vectorizer = create_vectorizer()
     async with (
         opened_event_log(settings) as log,
-        watching(settings.tenants) as tenants,
         opened_store(settings, vectorizer, log) as store,
     ):
         # An event of a tenant that is only not known yet is no dead letter.
