@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from ai_gateway.api_internal import draining_route, points_route
+from ai_gateway.api_internal import points_route
 from ai_gateway.app import create_app as create_gateway
 from ai_gateway.embedding.features import FeatureExtractor
 from ai_gateway.embedding.hash import HashEmbedder
@@ -27,6 +27,7 @@ from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.static import StaticTenantSource
 from meshkit.tenancy.terminating import TerminatingTenants
 from meshkit.web.admin import create_admin_app
+from meshkit.web.erasure import draining_route
 from user_service.app import create_admin as create_users_admin
 from user_service.app import create_app as create_users
 
@@ -103,9 +104,9 @@ async def running_mesh(
 
     async with AsyncExitStack() as stack:
         health = await stack.enter_async_context(indexing(make_indexer))
-        routes = [points_route(store, tenants), draining_route(health, tenants)]
+        routes = [points_route(store, tenants), draining_route(tenants, health.busy_with)]
         gateway_admin = create_admin_app({"indexer": health.check}, routes=routes)
-        apps = (users, gateway, create_users_admin(log, tenants), gateway_admin)
+        apps = (users, gateway, create_users_admin(users, log=log, tenants=tenants), gateway_admin)
         u, g, users_admin, admin = [
             await stack.enter_async_context(
                 httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh")

@@ -88,18 +88,21 @@ class Operator:
         await self._client.apply(POLICIES, policy(name, state, uid), manager="operator")
 
     async def call(self, method: str, what: str, uid: str) -> tuple[int, dict[str, Any]]:
-        admin = self._users if what == "tombstones" else self._gateway
-        url = f"{admin}/internal/tenants/{uid}/{what}"
-        async with self._http.request(method, url) as answer:
+        return await self.ask(
+            self._users if what == "tombstones" else self._gateway, method, what, uid
+        )
+
+    async def ask(self, admin: str, method: str, what: str, uid: str) -> tuple[int, dict[str, Any]]:
+        async with self._http.request(method, f"{admin}/internal/tenants/{uid}/{what}") as answer:
             return answer.status, await answer.json()
 
     async def fenced(self, uid: str) -> None:
         """Wait until both services hold the tenant to be leaving and nothing is on its way."""
         async with asyncio.timeout(20):
-            for method, what in (("GET", "tombstones"), ("GET", "draining")):
+            for admin in (self._users, self._gateway):
                 while True:
-                    status, said = await self.call(method, what, uid)
-                    if status == 200 and not said.get("busy"):
+                    status, said = await self.ask(admin, "GET", "draining", uid)
+                    if status == 200 and not said["busy"]:
                         break
                     assert status in (200, 409), said
                     await asyncio.sleep(0.02)

@@ -5,6 +5,7 @@ its own name. The admin port knows no caller, so whatever is asked of it, only w
 is Terminating may lose anything.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -14,7 +15,8 @@ from ai_gateway.vector_store.port import Delete, UserKey
 from apps import Mesh, running_mesh
 from builders import make_context, make_policy
 from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
-from meshkit.events.log import USER_EVENTS, NewRecord, Record
+from meshkit.events.log import USER_EVENTS, NewRecord, Position, Record
+from meshkit.events.memory_log import MemoryEventLog
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.policy import TenantPolicy, TenantState
 from waiting import eventually
@@ -29,6 +31,7 @@ USERS = ("u-1", "u-2", "uid-of-tenant-a/u-1")
 ROUTES = [
     ("users_admin", "GET", "tombstones"),
     ("users_admin", "POST", "tombstones"),
+    ("users_admin", "GET", "draining"),
     ("gateway_admin", "GET", "points"),
     ("gateway_admin", "DELETE", "points"),
     ("gateway_admin", "GET", "draining"),
@@ -80,12 +83,12 @@ async def test_erased_tenant_is_gone_and_all_others_are_whole(mesh: Mesh) -> Non
     mesh.tenants.put(policy(A, TenantState.TERMINATING))
     answers = [await ask(mesh, *route, A.tenant_uid) for route in ROUTES]
     assert [answer.status_code for answer in answers] == [200] * len(ROUTES)
-    seen, ended, held, left, drained = [answer.json() for answer in answers]
+    seen, ended, served, held, left, drained = [answer.json() for answer in answers]
     uid = {"tenantUid": A.tenant_uid}
     assert seen == uid | {"keys": 3, "tombstoned": 0, "remaining": 3}
     assert ended == uid | {"keys": 3, "tombstoned": 3, "remaining": 0}
     assert (held, left) == (uid | {"points": 4}, uid | {"points": 0})
-    assert drained == uid | {"busy": False}
+    assert served == drained == uid | {"busy": False}
     for other in OTHERS:
         await assert_whole(mesh, other)
 
@@ -198,3 +201,32 @@ async def test_late_event_of_an_erased_tenant_reaches_nothing(mesh: Mesh) -> Non
     # What came past the fence of the writers is found by the next scan of the log.
     ended = await ask(mesh, "users_admin", "POST", "tombstones", A.tenant_uid)
     assert ended.json()["tombstoned"] == 4
+
+
+class PatientLog(MemoryEventLog):
+    """A log whose acknowledgements wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def publish(self, topic: str, record: NewRecord) -> Position:
+        self.asked.set()
+        await self.go.wait()
+        return await super().publish(topic, record)
+
+
+async def test_write_that_was_admitted_before_the_fence_is_waited_for() -> None:
+    log = PatientLog()
+    async with running_mesh(policy(A), log=log) as mesh:
+        write = asyncio.create_task(mesh.create("tenant-a"))
+        await log.asked.wait()
+        mesh.tenants.put(policy(A, TenantState.TERMINATING))
+        answer = await ask(mesh, "users_admin", "GET", "draining", A.tenant_uid)
+        assert answer.json() == {"tenantUid": A.tenant_uid, "busy": True}
+        log.go.set()
+        await write
+        answer = await ask(mesh, "users_admin", "GET", "draining", A.tenant_uid)
+        assert answer.json()["busy"] is False
+        ended = await ask(mesh, "users_admin", "POST", "tombstones", A.tenant_uid)
+        assert ended.json()["tombstoned"] == 1

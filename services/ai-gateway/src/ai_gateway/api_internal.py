@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import structlog
 from starlette.routing import Route
 
-from ai_gateway.indexing import IndexingHealth
 from ai_gateway.vector_store.port import StoreUnavailable, VectorStore
 from meshkit.errors import SearchUnavailable
 from meshkit.tenancy.identity import TenantContext
@@ -37,15 +36,6 @@ def points_route(store: VectorStore, tenants: TenantSource) -> Route:
         return await count(tenant)
 
     return erasure_route("points", tenants, {"GET": count, "DELETE": delete})
-
-
-def draining_route(health: IndexingHealth, tenants: TenantSource) -> Route:
-    """Return the route `draining`: whether this process still has a write of a tenant under way."""
-
-    async def draining(tenant: TenantContext) -> Mapping[str, object]:
-        return {"busy": health.busy_with(tenant.tenant_uid)}
-
-    return erasure_route("draining", tenants, {"GET": draining})
 
 
 def _unavailable(error: StoreUnavailable) -> SearchUnavailable:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from starlette.applications import Starlette
 
-from ai_gateway.api_internal import draining_route, points_route
+from ai_gateway.api_internal import points_route
 from ai_gateway.api_users import user_operations
 from ai_gateway.indexing import create_indexer, indexing
 from ai_gateway.search import UserSearch
@@ -26,6 +26,7 @@ from meshkit.web.admin import Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
+from meshkit.web.erasure import draining_route
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 
@@ -87,17 +88,18 @@ async def running_gateway(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings, vectorizer, log))
         checks: dict[str, Check] = {"collection": store.check, "tenants": tenants.check}
-        internal = [points_route(store, tenants)]
+        busy = []
         if log is not None:
             await tenants.loaded()
             health = await stack.enter_async_context(
                 indexing(lambda: create_indexer(log, store, vectorizer, tenants))
             )
             checks["indexer"] = health.check
-            internal.append(draining_route(health, tenants))
+            busy.append(health.busy_with)
         search = UserSearch(store, vectorizer, after_timeout=settings.after_timeout_seconds)
         public = create_app(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
-        yield Gateway(public, create_admin_app(checks, routes=internal))
+        routes = [points_route(store, tenants), draining_route(tenants, public.busy_with, *busy)]
+        yield Gateway(public, create_admin_app(checks, routes=routes))
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:

@@ -7,7 +7,6 @@ process, so there the gateway indexes itself and this command says so instead of
 import asyncio
 import socket
 
-from ai_gateway.api_internal import draining_route
 from ai_gateway.indexing import IndexingHealth, create_indexer, indexing
 from ai_gateway.stores import create_vectorizer, opened_store
 from meshkit.backends import opened_event_log
@@ -17,6 +16,7 @@ from meshkit.settings import MeshSettings
 from meshkit.tenancy.source import TenantSource
 from meshkit.tenancy.sources import watching
 from meshkit.web.admin import create_admin_app
+from meshkit.web.erasure import draining_route
 from meshkit.web.server import bind, serving
 
 ADMIN_PORT = 9092
@@ -37,7 +37,7 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
 async def _run(settings: MeshSettings, admin: socket.socket) -> None:
     health = IndexingHealth()
     async with watching(settings.tenants) as tenants:
-        routes = [draining_route(health, tenants)]
+        routes = [draining_route(tenants, health.busy_with)]
         async with serving(create_admin_app({"indexer": health.check}, routes=routes), admin):
             await _index(settings, health, tenants)
 

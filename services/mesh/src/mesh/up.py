@@ -54,7 +54,8 @@ async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
         )
         users = create_app(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
         # The admin ports first: whoever finds a service answering can ask how it is.
-        apps = (create_admin(log, tenants), gateway.admin, users, gateway.public)
+        users_admin = create_admin(users, log=log, tenants=tenants)
+        apps = (users_admin, gateway.admin, users, gateway.public)
         for app, listener in zip(apps, ports, strict=True):
             await stack.enter_async_context(serving(app, listener))
         _welcome(settings, tenants)

@@ -1,6 +1,6 @@
 """The admin port's routes that take part in the erasure of a tenant; never for tenants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from starlette.routing import Route
@@ -11,8 +11,8 @@ from meshkit.web.erasure import erasure_route
 from user_service.erasing import KeyEraser
 
 
-def internal_routes(eraser: KeyEraser, tenants: TenantSource) -> Sequence[Route]:
-    """Return the routes: `tombstones` ends a tenant's keys (POST) or counts them (GET)."""
+def tombstones_route(eraser: KeyEraser, tenants: TenantSource) -> Route:
+    """Return the route `tombstones`: how many keys a tenant has in the log, and their end."""
 
     async def tombstone(tenant: TenantContext) -> Mapping[str, object]:
         return asdict(await eraser.tombstone(tenant))
@@ -20,4 +20,4 @@ def internal_routes(eraser: KeyEraser, tenants: TenantSource) -> Sequence[Route]
     async def count(tenant: TenantContext) -> Mapping[str, object]:
         return asdict(await eraser.count(tenant))
 
-    return [erasure_route("tombstones", tenants, {"POST": tombstone, "GET": count})]
+    return erasure_route("tombstones", tenants, {"POST": tombstone, "GET": count})

@@ -19,10 +19,11 @@ from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
+from meshkit.web.erasure import draining_route
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 from user_service.api import user_operations
-from user_service.api_internal import internal_routes
+from user_service.api_internal import tombstones_route
 from user_service.erasing import KeyEraser
 from user_service.service import UserService
 
@@ -59,10 +60,14 @@ def create_app(
     )
 
 
-def create_admin(log: EventLog, tenants: TenantSource) -> Starlette:
-    """Return the application of the admin port over these adapters."""
+def create_admin(public: Application, *, log: EventLog, tenants: TenantSource) -> Starlette:
+    """Return the application of the admin port beside the public one."""
     checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
-    return create_admin_app(checks, routes=internal_routes(KeyEraser(log), tenants))
+    routes = [
+        tombstones_route(KeyEraser(log), tenants),
+        draining_route(tenants, public.busy_with),
+    ]
+    return create_admin_app(checks, routes=routes)
 
 
 async def _usage(_: TenantContext) -> Mapping[str, int]:
@@ -77,7 +82,8 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     sealer = position_sealer(settings)
     async with opened_event_log(settings) as log, watching(settings.tenants) as tenants:
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
-        async with serving(create_admin(log, tenants), admin), serving(app, public):
+        operations = create_admin(app, log=log, tenants=tenants)
+        async with serving(operations, admin), serving(app, public):
             await stop.wait()
 
 

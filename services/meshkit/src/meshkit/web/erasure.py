@@ -48,10 +48,20 @@ def erasure_route(what: str, tenants: TenantSource, acts: Mapping[str, Act]) -> 
     return Route(path, endpoint, methods=list(acts))
 
 
+def draining_route(tenants: TenantSource, *busy_with: Callable[[str], bool]) -> Route:
+    """Return the route `draining`: whether anything of a tenant is still under way in this process
+    that began before its policy said that it is leaving."""
+
+    async def draining(tenant: TenantContext) -> Mapping[str, object]:
+        return {"busy": any(busy(tenant.tenant_uid) for busy in busy_with)}
+
+    return erasure_route("draining", tenants, {"GET": draining})
+
+
 def _problem(error: MeshError) -> Response:
     reply = problem_reply(error, random_block()[:8].hex())
     headers = {name.decode(): value.decode() for name, value in reply.headers}
     return Response(reply.body, reply.status, headers, reply.content_type.decode())
 
 
-__all__ = ["Act", "erasure_route"]
+__all__ = ["Act", "draining_route", "erasure_route"]
