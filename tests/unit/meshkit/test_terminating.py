@@ -36,9 +36,25 @@ def test_edit_of_a_policy_is_seen_at_once() -> None:
     assert "uid-of-tenant-a" not in terminating
     tenants.put(leaving())
     assert "uid-of-tenant-a" in terminating
-    tenants.put(make_policy(tenant_uid="second-life"))
+    tenants.put(make_policy())
     assert "uid-of-tenant-a" not in terminating
+
+
+def test_fence_outlives_the_policy_and_the_right_to_erase_does_not() -> None:
+    tenants = StaticTenantSource(leaving())
+    terminating = TerminatingTenants(tenants)
+    assert "uid-of-tenant-a" in terminating
+    tenants.put(make_policy(tenant_uid="second-life"))
+    assert "uid-of-tenant-a" in terminating
     assert "second-life" not in terminating
+    with pytest.raises(TenantNotTerminating):
+        terminating.require("uid-of-tenant-a")
+    tenants.remove("tenant-a")
+    assert "uid-of-tenant-a" in terminating
+    tenants.put(make_policy("tenant-b", tenant_uid="uid-of-tenant-a"))
+    assert "uid-of-tenant-a" not in terminating
+    tenants.remove("tenant-b")
+    assert "uid-of-tenant-a" not in terminating
 
 
 def test_uid_whose_data_was_adopted_is_not_terminating() -> None:

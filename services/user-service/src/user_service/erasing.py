@@ -72,8 +72,14 @@ class KeyEraser:
         if task is None:
             task = asyncio.create_task(self._whole_log(tenant, write=write), name="key-scan")
             self._running[key] = task
-            task.add_done_callback(lambda _: self._running.pop(key))
+            task.add_done_callback(lambda done: self._ended(key, done))
         return await asyncio.shield(task)
+
+    def _ended(self, key: tuple[TenantContext, bool], task: asyncio.Task[KeyCount]) -> None:
+        del self._running[key]
+        # Whoever waits is told; where nobody does any more, it is no fault of the process.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("key_scan_failed", tenant=key[0].tenant_id, reason=str(error))
 
     async def _whole_log(self, tenant: TenantContext, *, write: bool) -> KeyCount:
         total = KeyCount()
