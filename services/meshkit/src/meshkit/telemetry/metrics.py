@@ -25,6 +25,9 @@ EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is se
 EVENTS_DEAD_LETTERED = Counter(
     "mesh_events_dead_lettered_total", "Events that cannot be understood."
 )
+EVENTS_FENCED = Counter(
+    "mesh_events_fenced_total", "Events of tenants that are being deleted: read and passed over."
+)
 INDEXER_RETRIES = Counter(
     "mesh_indexer_retries_total", "Batches put off because something was away."
 )
@@ -90,6 +93,7 @@ __all__ = [
     "ACKNOWLEDGEMENTS",
     "ACKNOWLEDGEMENT_FAILURES",
     "EVENTS_DEAD_LETTERED",
+    "EVENTS_FENCED",
     "EVENTS_INDEXED",
     "FOREIGN_POINTS",
     "FRESHNESS",
