@@ -10,12 +10,19 @@ from meshkit.tenancy.source import TenantSource
 _KUBERNETES = "kubernetes"
 
 
+def namespace_in(tenants: str) -> str | None:
+    """Return the namespace that `kubernetes[:namespace]` names, empty where it is left to the pod
+    or the context; None where `tenants` is a folder."""
+    kind, _, namespace = tenants.partition(":")
+    return namespace if kind == _KUBERNETES else None
+
+
 @asynccontextmanager
 async def watching(tenants: str) -> AsyncIterator[TenantSource]:
     """Watch a folder, or with `kubernetes[:namespace]` the API server, for as long as the block
     lasts. Raises StartError where the folder or the way to a cluster is missing."""
-    kind, _, namespace = tenants.partition(":")
-    if kind != _KUBERNETES:
+    namespace = namespace_in(tenants)
+    if namespace is None:
         async with DirectoryTenantSource(Path(tenants)) as folder:
             yield folder
         return
@@ -29,4 +36,4 @@ async def watching(tenants: str) -> AsyncIterator[TenantSource]:
         yield source
 
 
-__all__ = ["watching"]
+__all__ = ["namespace_in", "watching"]
