@@ -75,7 +75,7 @@ def test_json_is_the_policy_document(folder: Path) -> None:
 
 def test_unknown_tenant_is_answered_with_close_names(folder: Path) -> None:
     result = run("show", "tenant-aa", folder=folder)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "Did you mean tenant-a?" in result.stderr
 
 
@@ -89,7 +89,7 @@ def test_tenant_that_is_not_accepted_is_told_from_an_unknown_one(folder: Path) -
 
 def test_check_of_good_files_is_one_line(folder: Path) -> None:
     result = run("check", folder=folder)
-    assert (result.exit_code, result.output) == (0, "1 tenants, nothing wrong.\n")
+    assert (result.exit_code, result.output) == (0, "1 tenant, nothing wrong.\n")
 
 
 def test_check_says_all_that_is_wrong_with_file_and_path(folder: Path) -> None:
@@ -128,3 +128,11 @@ def test_missing_folder_says_the_way_out(tmp_path: Path) -> None:
 def test_option_goes_before_the_environment(folder: Path, tmp_path: Path) -> None:
     result = run("list", "--tenants", str(folder), folder=tmp_path / "nowhere")
     assert "tenant-a" in result.output
+
+
+def test_no_kubeconfig_is_one_clear_sentence(tmp_path: Path) -> None:
+    environment = {"MESH_TENANTS": "kubernetes", "KUBECONFIG": str(tmp_path / "none")}
+    result = CliRunner().invoke(tenants_app, ["list"], env=environment)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: there is no cluster to talk to")
+    assert len(result.stderr.splitlines()) == 1
