@@ -23,6 +23,7 @@ from processes import Process, clean_environment, free_ports
 
 START_SECONDS = 60
 TOKEN = "tests-are-masters"
+GUEST_TOKEN = "guests-may-nothing"
 _CRDS = Path(__file__).parents[1] / "charts/tenant-operator/files/crds"
 
 
@@ -43,7 +44,9 @@ class KubeApi:
         self.url = f"https://127.0.0.1:{self.port}"
         self.kubeconfig = folder / "kubeconfig"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokens.csv").write_text(f"{TOKEN},tests,tests,system:masters\n")
+        (folder / "tokens.csv").write_text(
+            f"{TOKEN},tests,tests,system:masters\n{GUEST_TOKEN},guest,guest\n"
+        )
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         (folder / "accounts.pem").write_bytes(
             key.private_bytes(
@@ -150,12 +153,16 @@ class KubeApi:
 
 
 def _kubeconfig(url: str) -> dict[str, Any]:
+    """The master is the current context; `guest` may nothing that no role says."""
     cluster = {"server": url, "insecure-skip-tls-verify": True}
+    tokens = {"tests": TOKEN, "guest": GUEST_TOKEN}
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "tests", "cluster": cluster}],
-        "users": [{"name": "tests", "user": {"token": TOKEN}}],
-        "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
+        "users": [{"name": name, "user": {"token": token}} for name, token in tokens.items()],
+        "contexts": [
+            {"name": name, "context": {"cluster": "tests", "user": name}} for name in tokens
+        ],
         "current-context": "tests",
     }

@@ -123,7 +123,8 @@ def test_names_stay_whole_in_a_narrow_terminal() -> None:
     [
         ("spec.rateLimits[users.write].burst: too low", "spec.rateLimits[users.write].burst"),
         ("metadata.annotations[mesh/uid]: is taken", "metadata.annotations[mesh/uid]"),
-        ("special case: no path", ""),
+        ("special: no path", ""),
+        ("spec: is required", "spec"),
         ("no path", ""),
     ],
 )

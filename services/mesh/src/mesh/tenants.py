@@ -1,7 +1,7 @@
-"""`mesh tenants`: what holds for each tenant, where it comes from, and what is wrong.
+"""`mesh tenants`: what holds for each tenant, where it comes from, what is wrong, and waiting.
 
 The same commands look into a folder of files and into a cluster. Status 0 says yes, 1 says no (a
-problem), 2 that the question could not be answered.
+problem, a goal that is not reached), 2 that the question could not be answered.
 """
 
 from typing import Annotated
@@ -13,7 +13,9 @@ from mesh import tenants_view as view
 from mesh.command import As, Output, perform
 from mesh.tenants_options import Context, Place, nobody, print_json, unknown
 from mesh.tenants_reading import read
+from mesh.tenants_release import release_tenants
 from mesh.tenants_status import Found
+from mesh.tenants_wait import wait_for_tenants
 from meshkit.clock import utc_now
 from meshkit.settings import MeshSettings
 
@@ -103,3 +105,7 @@ def _hint_at_problems(found: Found) -> None:
         errors.print(
             f"[yellow]{count} problem{'s' if count != 1 else ''}:[/yellow] see `mesh tenants check`"
         )
+
+
+tenants_app.command("wait")(wait_for_tenants)
+tenants_app.command("release")(release_tenants)

@@ -5,6 +5,7 @@ the generation that people wrote last: about an older one it says nothing of wha
 Values in, values out: nothing here reads or prints anything.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,8 @@ from typing import Any
 
 from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.source import TenantProblem
+
+_PATH = re.compile(r"((?:spec|metadata)(?:[.\[]\S*)?): ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +133,8 @@ def problem_of(tenant: TenantStatus) -> TenantProblem | None:
 def split_path(message: str) -> tuple[str, str]:
     """Return the path that a message of the operator begins with, and the rest: the path is empty
     where it begins with none."""
-    path, separator, rest = message.partition(": ")
-    if separator and path.startswith(("spec", "metadata")) and " " not in path:
-        return path, rest
-    return "", message
+    found = _PATH.match(message)
+    return (found[1], message[found.end() :]) if found else ("", message)
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
