@@ -6,6 +6,7 @@ nothing happens to them by itself. The binaries are those of KUBEBUILDER_ASSETS.
 
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import time
@@ -43,6 +44,7 @@ class KubeApi:
         client, peer, self.port = free_ports(3)
         self.url = f"https://127.0.0.1:{self.port}"
         self.kubeconfig = folder / "kubeconfig"
+        self._cache = folder / "kubectl"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokens.csv").write_text(
             f"{TOKEN},tests,tests,system:masters\n{GUEST_TOKEN},guest,guest\n"
@@ -117,6 +119,11 @@ class KubeApi:
             name = f"crd/{crd.stem}.mesh.distributedai.io"
             waited = self.kubectl("wait", name, "--for=condition=Established", "--timeout=30s")
             assert waited.returncode == 0, waited.stderr
+        # Established is not yet listed: kubectl would remember for hours what is missing now.
+        deadline = time.monotonic() + START_SECONDS
+        while not self._lists_kinds():
+            assert time.monotonic() < deadline, "the kinds are not listed"
+            time.sleep(0.05)
 
     def connection(self, namespace: str = "default") -> KubeConnection:
         """How to reach it, as its master."""
@@ -132,12 +139,17 @@ class KubeApi:
         self, *arguments: str, text: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run kubectl; `text` goes to its standard input."""
-        command = [self._kubectl, f"--kubeconfig={self.kubeconfig}", *arguments]
+        options = (f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self._cache}")
+        command = [self._kubectl, *options, *arguments]
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
 
     def apply(self, document: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
         """`kubectl apply` of one object."""
         return self.kubectl("apply", "-f", "-", text=json.dumps(document))
+
+    def _lists_kinds(self) -> bool:
+        shutil.rmtree(self._cache, ignore_errors=True)
+        return all(self.kubectl("explain", p.stem).returncode == 0 for p in _CRDS.glob("*.yaml"))
 
     def _ready(self) -> bool:
         context = ssl.create_default_context()
