@@ -175,9 +175,7 @@ class Deletion:
             message = f"{fence} live replicas refuse its traffic"
             return Progress("Fencing", message, _LOOK_AGAIN_SECONDS)
         if await self._erasers.draining(wanted_uid(tenant)):
-            return Progress(
-                "Draining", "events that were under way are being stored", _DRAIN_SECONDS
-            )
+            return Progress("Draining", "what was under way comes to its end", _DRAIN_SECONDS)
         return None
 
     async def _let_go(self, tenant: Object, progress: Progress) -> None:
