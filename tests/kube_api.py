@@ -24,7 +24,8 @@ from processes import Process, clean_environment, free_ports
 
 START_SECONDS = 60
 TOKEN = "tests-are-masters"
-GUEST_TOKEN = "guests-may-nothing"
+# Who may nothing that no role says.
+USERS = ("guest", "operator", "member")
 _CRDS = Path(__file__).parents[1] / "charts/tenant-operator/files/crds"
 
 
@@ -46,9 +47,8 @@ class KubeApi:
         self.kubeconfig = folder / "kubeconfig"
         self._cache = folder / "kubectl"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokens.csv").write_text(
-            f"{TOKEN},tests,tests,system:masters\n{GUEST_TOKEN},guest,guest\n"
-        )
+        others = "".join(f"{_token(user)},{user},{user}\n" for user in USERS)
+        (folder / "tokens.csv").write_text(f"{TOKEN},tests,tests,system:masters\n{others}")
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         (folder / "accounts.pem").write_bytes(
             key.private_bytes(
@@ -57,7 +57,8 @@ class KubeApi:
                 serialization.NoEncryption(),
             )
         )
-        self.kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.url)))
+        for user in ("tests", *USERS):
+            self.kubeconfig_of(user).write_text(yaml.safe_dump(_kubeconfig(self.url, user)))
         etcd = f"http://127.0.0.1:{client}"
         self.etcd = Process(
             [
@@ -94,6 +95,10 @@ class KubeApi:
             clean_environment(),
             folder / "apiserver.log",
         )
+
+    def kubeconfig_of(self, user: str) -> Path:
+        """The kubeconfig in which somebody else than the master is the current context."""
+        return self.kubeconfig if user == "tests" else self.kubeconfig.with_suffix(f".{user}")
 
     def start(self) -> None:
         """Start both and wait until requests are answered."""
@@ -164,10 +169,14 @@ class KubeApi:
             return False
 
 
-def _kubeconfig(url: str) -> dict[str, Any]:
-    """The master is the current context; `guest` may nothing that no role says."""
+def _token(user: str) -> str:
+    return f"token-of-{user}"
+
+
+def _kubeconfig(url: str, current: str) -> dict[str, Any]:
+    """The users besides the master may nothing that no role says."""
+    tokens = {"tests": TOKEN} | {user: _token(user) for user in USERS}
     cluster = {"server": url, "insecure-skip-tls-verify": True}
-    tokens = {"tests": TOKEN, "guest": GUEST_TOKEN}
     return {
         "apiVersion": "v1",
         "kind": "Config",
@@ -176,5 +185,5 @@ def _kubeconfig(url: str) -> dict[str, Any]:
         "contexts": [
             {"name": name, "context": {"cluster": "tests", "user": name}} for name in tokens
         ],
-        "current-context": "tests",
+        "current-context": current,
     }

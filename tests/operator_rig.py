@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
+import yaml
 
 from kube_api import KubeApi
 from meshkit.clock import monotonic, utc_now
@@ -24,6 +25,7 @@ from tenant_operator.membership import Membership
 from tenant_operator.operator import WATCHED, TenantOperator
 
 READY_SECONDS = 30
+_RBAC = Path(__file__).parents[1] / "charts/tenant-operator/files/rbac"
 _numbers = count(1)
 
 
@@ -36,16 +38,29 @@ def own_namespace(api: KubeApi) -> Iterator[str]:
     yield name
 
 
+def grant(api: KubeApi, namespace: str, **roles: str) -> None:
+    """Give users of the API server what a file under `files/rbac` says, in a namespace."""
+    for user, file in roles.items():
+        path = _RBAC / f"{file}.yaml"
+        name = yaml.safe_load(path.read_text())["metadata"]["name"]
+        binding = ("create", "rolebinding", name, f"--role={name}", f"--user={user}")
+        for command in (("apply", "-f", str(path)), binding):
+            done = api.kubectl("-n", namespace, *command)
+            assert done.returncode == 0, done.stderr
+
+
 class OperatorProcess(Process):
     """`tenant-operator` as a process, looking after one namespace."""
 
-    def __init__(self, api: KubeApi, namespace: str, folder: Path, **settings: str) -> None:
+    def __init__(
+        self, api: KubeApi, namespace: str, folder: Path, user: str = "tests", **settings: str
+    ) -> None:
         (port,) = free_ports(1)
         self.admin_url = f"http://127.0.0.1:{port}"
         environment = clean_environment(
             TENANTS=f"kubernetes:{namespace}", ADMIN_PORT=str(port), LOG_FORMAT="json", **settings
         )
-        environment["KUBECONFIG"] = str(api.kubeconfig)
+        environment["KUBECONFIG"] = str(api.kubeconfig_of(user))
         log = folder / f"operator-{next(_numbers)}.log"
         super().__init__([installed("tenant-operator")], environment, log)
 

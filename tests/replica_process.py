@@ -14,7 +14,13 @@ class Replica(Process):
     """A service that takes its tenants from a namespace."""
 
     def __init__(
-        self, api: KubeApi, namespace: str, folder: Path, *command: str, **settings: str
+        self,
+        api: KubeApi,
+        namespace: str,
+        folder: Path,
+        *command: str,
+        user: str = "tests",
+        **settings: str,
     ) -> None:
         folder.mkdir()
         users, gateway = free_ports(2)
@@ -31,7 +37,7 @@ class Replica(Process):
             LOG_FORMAT="json",
             **given,
         )
-        environment["KUBECONFIG"] = str(api.kubeconfig)
+        environment["KUBECONFIG"] = str(api.kubeconfig_of(user))
         service, *arguments = command
         super().__init__([installed(service), *arguments], environment, folder / "log")
 

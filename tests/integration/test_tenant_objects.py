@@ -1,5 +1,5 @@
 """`kubectl apply` of a Tenant, and everything obeys: the operator and the services as processes,
-kubectl in front of them."""
+each with the rights that its Role gives it and no others, and kubectl in front of them."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import pytest
 from kube_api import KubeApi
 from mesh_process import healthy
 from meshkit.kube.client import KubeClient
-from operator_rig import OperatorProcess, own_namespace
+from operator_rig import OperatorProcess, grant, own_namespace
 from replica_process import Replica
 from tenant_operator.cluster import CONFIG_MAPS
 
@@ -112,12 +112,13 @@ def namespace(kube_api: KubeApi) -> Iterator[str]:
 @pytest.fixture
 async def mesh(kube_api: KubeApi, namespace: str, tmp_path: Path) -> AsyncIterator[Mesh]:
     """The operator and two replicas of user-service on one event log, and the samples applied."""
-    shared = {"DATA_DIR": str(tmp_path / "data")}
+    grant(kube_api, namespace, operator="operator", member="member")
+    shared = {"DATA_DIR": str(tmp_path / "data"), "user": "member"}
     users = [
         Replica(kube_api, namespace, tmp_path / f"users-{n}", "user-service", **shared)
         for n in range(2)
     ]
-    operator = OperatorProcess(kube_api, namespace, tmp_path)
+    operator = OperatorProcess(kube_api, namespace, tmp_path, user="operator")
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         for process in (operator, *users):
@@ -133,12 +134,13 @@ async def mesh(kube_api: KubeApi, namespace: str, tmp_path: Path) -> AsyncIterat
         for process in (*users, operator):
             if process.running:
                 assert process.stop() == 0, process.log.read_text()[-3000:]
+            assert "forbidden" not in process.log.read_text()
 
 
 @asynccontextmanager
 async def gateway(mesh: Mesh, api: KubeApi, namespace: str, folder: Path) -> AsyncIterator[None]:
     """An ai-gateway that indexes what the replicas of user-service publish."""
-    data = {"DATA_DIR": str(folder / "data")}
+    data = {"DATA_DIR": str(folder / "data"), "user": "member"}
     mesh.gateway = Replica(api, namespace, folder / "gateway", "ai-gateway", **data)
     mesh.gateway.spawn()
     try:

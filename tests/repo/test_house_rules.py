@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from meshkit.settings import settings_markdown
 from meshkit.web.problem import errors_markdown
@@ -125,6 +126,14 @@ def test_outside_systems_have_one_door_each(package: str, doors: list[str]) -> N
         if re.search(rf"^\s*(import|from) {package}", path.read_text(), re.M)
     ]
     assert sorted(importing) == sorted(doors)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("charts/*/files/rbac/*.yaml")), ids=name)
+def test_rights_are_of_one_namespace_and_spelled_out(path: Path) -> None:
+    role = yaml.safe_load(path.read_text())
+    assert role["kind"] == "Role"
+    for rule in role["rules"]:
+        assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
 
 
 def test_stores_take_the_tenant_first() -> None:
