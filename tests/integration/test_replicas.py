@@ -29,7 +29,9 @@ LEASE_SECONDS = 3
 class Replica(Process):
     """A service that takes its tenants from a namespace."""
 
-    def __init__(self, api: KubeApi, namespace: str, folder: Path, *command: str) -> None:
+    def __init__(
+        self, api: KubeApi, namespace: str, folder: Path, *command: str, **settings: str
+    ) -> None:
         folder.mkdir()
         users, gateway = free_ports(2)
         self.admin_port = free_admin_port()
@@ -41,6 +43,7 @@ class Replica(Process):
             ADMIN_PORT=str(self.admin_port),
             MEMBER_LEASE_SECONDS=str(LEASE_SECONDS),
             LOG_FORMAT="json",
+            **settings,
         )
         environment["KUBECONFIG"] = str(api.kubeconfig)
         service, *arguments = command
@@ -93,12 +96,14 @@ class Cluster:
 
 
 @asynccontextmanager
-async def started(api: KubeApi, folder: Path, *commands: tuple[str, ...]) -> AsyncIterator[Cluster]:
+async def started(
+    api: KubeApi, folder: Path, *commands: tuple[str, ...], **settings: str
+) -> AsyncIterator[Cluster]:
     """These commands, all of them members."""
     namespace = f"n{uuid4().hex}"
     assert api.kubectl("create", "namespace", namespace).returncode == 0
     replicas = [
-        Replica(api, namespace, folder / f"replica-{number}", *command)
+        Replica(api, namespace, folder / f"replica-{number}", *command, **settings)
         for number, command in enumerate(commands)
     ]
     try:
@@ -177,3 +182,17 @@ async def test_gateway_and_a_whole_mesh_are_one_member_each(
         for replica in cluster.replicas:
             assert await asyncio.to_thread(replica.stop) == 0
         assert await cluster.leases() == set()
+
+
+async def test_indexer_is_a_member_also_while_its_store_is_away(
+    kube_api: KubeApi, tmp_path: Path
+) -> None:
+    away = f"http://127.0.0.1:{free_ports(1)[0]}"
+    async with started(kube_api, tmp_path, ("ai-gateway-indexer",), QDRANT_URL=away) as cluster:
+        (member,) = (await cluster.live(*cluster.replicas)).values()
+        assert member.service == "ai-gateway-indexer"
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{member.admin_url}/readyz") as answer,
+        ):
+            assert "watched, last heard" in (await answer.json())["details"]["policies"]

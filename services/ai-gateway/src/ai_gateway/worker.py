@@ -46,13 +46,13 @@ async def _index(
     async with (
         opened_event_log(settings) as log,
         watching_as_member(settings, "ai-gateway-indexer", admin) as tenants,
-        opened_store(settings, vectorizer, log) as store,
     ):
         details["policies"] = tenants.freshness
-        # An event of a tenant that is only not known yet is no dead letter.
-        await tenants.loaded()
-        async with indexing(lambda: create_indexer(log, store, vectorizer, tenants), health):
-            await asyncio.Event().wait()
+        async with opened_store(settings, vectorizer, log) as store:
+            # An event of a tenant that is only not known yet is no dead letter.
+            await tenants.loaded()
+            async with indexing(lambda: create_indexer(log, store, vectorizer, tenants), health):
+                await asyncio.Event().wait()
 
 
 def main() -> None:
