@@ -1,19 +1,20 @@
 """Both services over adapters in memory, for tests that speak HTTP without a socket."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from ai_gateway.api_internal import points_route
 from ai_gateway.app import create_app as create_gateway
 from ai_gateway.embedding.features import FeatureExtractor
 from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.embedding.lexical import LexicalEncoder
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.indexer import Indexer
+from ai_gateway.indexing import indexing
 from ai_gateway.search import UserSearch
 from ai_gateway.vector_store.memory import MemoryVectorStore
 from builders import make_policy
@@ -24,6 +25,10 @@ from meshkit.limits.gcra import RateLimiter
 from meshkit.tenancy.identity import TenantContext, TenantId
 from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.static import StaticTenantSource
+from meshkit.tenancy.terminating import TerminatingTenants
+from meshkit.web.admin import create_admin_app
+from meshkit.web.erasure import draining_route
+from user_service.app import create_admin as create_users_admin
 from user_service.app import create_app as create_users
 
 
@@ -33,6 +38,8 @@ class Mesh:
 
     users: httpx.AsyncClient
     gateway: httpx.AsyncClient
+    users_admin: httpx.AsyncClient
+    gateway_admin: httpx.AsyncClient
     log: MemoryEventLog
     store: MemoryVectorStore
     tenants: StaticTenantSource
@@ -90,14 +97,20 @@ async def running_mesh(
 
     users = create_users(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
     gateway = create_gateway(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
-    indexer = asyncio.create_task(Indexer(log, store, vectorizer, resolve_tenant).run())
-    async with (
-        httpx.AsyncClient(transport=httpx.ASGITransport(users), base_url="http://users") as u,
-        httpx.AsyncClient(transport=httpx.ASGITransport(gateway), base_url="http://gateway") as g,
-    ):
-        try:
-            yield Mesh(u, g, log, store, tenants)
-        finally:
-            indexer.cancel()
-            with suppress(asyncio.CancelledError):
-                await indexer
+    fenced = TerminatingTenants(tenants)
+
+    def make_indexer() -> Indexer:
+        return Indexer(log, store, vectorizer, resolve_tenant, fenced=fenced)
+
+    async with AsyncExitStack() as stack:
+        health = await stack.enter_async_context(indexing(make_indexer))
+        routes = [points_route(store, tenants), draining_route(tenants, health.busy_with)]
+        gateway_admin = create_admin_app({"indexer": health.check}, routes=routes)
+        apps = (users, gateway, create_users_admin(users, log=log, tenants=tenants), gateway_admin)
+        u, g, users_admin, admin = [
+            await stack.enter_async_context(
+                httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh")
+            )
+            for app in apps
+        ]
+        yield Mesh(u, g, users_admin, admin, log, store, tenants)

@@ -107,6 +107,29 @@ def tenant_document(
     }
 
 
+def tenant_object(
+    name: str = "tenant-a",
+    *conditions: dict[str, Any],
+    generation: int = 1,
+    metadata: dict[str, Any] | None = None,
+    spec: dict[str, Any] | None = None,
+    **status: Any,
+) -> dict[str, Any]:
+    """A Tenant as the API server has it, with the status that an operator wrote."""
+    given = {"uid": f"uid-of-{name}", "resourceVersion": "7", "generation": generation}
+    document = tenant_document(name, given | (metadata or {}), **(spec or {}))
+    document["status"] = {"observedGeneration": generation, "conditions": [*conditions]} | status
+    return document
+
+
+def condition(
+    kind: str, status: str = "True", reason: str = "Told", message: str = "so it is", **more: Any
+) -> dict[str, Any]:
+    """A condition as an operator writes it."""
+    moment = {"lastTransitionTime": "2026-11-24T10:00:00Z"}
+    return {"type": kind, "status": status, "reason": reason, "message": message} | moment | more
+
+
 def plan_document(name: str = "gold", **spec: Any) -> dict[str, Any]:
     """The document of a TenantPlan, as a file holds it."""
     return tenant_document(name, **spec) | {"kind": "TenantPlan"}

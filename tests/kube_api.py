@@ -6,6 +6,7 @@ nothing happens to them by itself. The binaries are those of KUBEBUILDER_ASSETS.
 
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import time
@@ -23,6 +24,7 @@ from processes import Process, clean_environment, free_ports
 
 START_SECONDS = 60
 TOKEN = "tests-are-masters"
+GUEST_TOKEN = "guests-may-nothing"
 _CRDS = Path(__file__).parents[1] / "charts/tenant-operator/files/crds"
 
 
@@ -42,8 +44,11 @@ class KubeApi:
         client, peer, self.port = free_ports(3)
         self.url = f"https://127.0.0.1:{self.port}"
         self.kubeconfig = folder / "kubeconfig"
+        self._cache = folder / "kubectl"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokens.csv").write_text(f"{TOKEN},tests,tests,system:masters\n")
+        (folder / "tokens.csv").write_text(
+            f"{TOKEN},tests,tests,system:masters\n{GUEST_TOKEN},guest,guest\n"
+        )
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         (folder / "accounts.pem").write_bytes(
             key.private_bytes(
@@ -114,6 +119,11 @@ class KubeApi:
             name = f"crd/{crd.stem}.mesh.distributedai.io"
             waited = self.kubectl("wait", name, "--for=condition=Established", "--timeout=30s")
             assert waited.returncode == 0, waited.stderr
+        # Established is not yet listed: kubectl would remember for hours what is missing now.
+        deadline = time.monotonic() + START_SECONDS
+        while not self._lists_kinds():
+            assert time.monotonic() < deadline, "the kinds are not listed"
+            time.sleep(0.05)
 
     def connection(self, namespace: str = "default") -> KubeConnection:
         """How to reach it, as its master."""
@@ -129,12 +139,17 @@ class KubeApi:
         self, *arguments: str, text: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run kubectl; `text` goes to its standard input."""
-        command = [self._kubectl, f"--kubeconfig={self.kubeconfig}", *arguments]
+        options = (f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self._cache}")
+        command = [self._kubectl, *options, *arguments]
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
 
     def apply(self, document: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
         """`kubectl apply` of one object."""
         return self.kubectl("apply", "-f", "-", text=json.dumps(document))
+
+    def _lists_kinds(self) -> bool:
+        shutil.rmtree(self._cache, ignore_errors=True)
+        return all(self.kubectl("explain", p.stem).returncode == 0 for p in _CRDS.glob("*.yaml"))
 
     def _ready(self) -> bool:
         context = ssl.create_default_context()
@@ -150,12 +165,16 @@ class KubeApi:
 
 
 def _kubeconfig(url: str) -> dict[str, Any]:
+    """The master is the current context; `guest` may nothing that no role says."""
     cluster = {"server": url, "insecure-skip-tls-verify": True}
+    tokens = {"tests": TOKEN, "guest": GUEST_TOKEN}
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "tests", "cluster": cluster}],
-        "users": [{"name": "tests", "user": {"token": TOKEN}}],
-        "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
+        "users": [{"name": name, "user": {"token": token}} for name, token in tokens.items()],
+        "contexts": [
+            {"name": name, "context": {"cluster": "tests", "user": name}} for name in tokens
+        ],
         "current-context": "tests",
     }

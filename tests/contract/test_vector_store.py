@@ -152,6 +152,30 @@ async def test_removing_a_tenant_leaves_the_others(store: VectorStore) -> None:
     assert await store.get(A, "u-9") is not None
 
 
+async def test_footprint_counts_every_point_of_the_tenant_and_its_markers(
+    store: VectorStore,
+) -> None:
+    again = make_context("tenant-a", "uid-of-tenant-a1")
+    assert await store.footprint(A) == 0
+    await store.apply([make_upsert(A, f"u-{n}", revision=n) for n in range(70)])
+    await store.apply([make_upsert(B), make_upsert(again), Delete(A, "u-9", 99)])
+    await store.apply([Delete(A, "never-stored", 3)])
+    assert (await store.count(A), await store.footprint(A)) == (69, 71)
+    assert (await store.footprint(B), await store.footprint(again)) == (1, 1)
+
+
+async def test_removed_tenant_leaves_no_footprint_and_the_others_theirs(
+    store: VectorStore,
+) -> None:
+    again = make_context("tenant-a", "uid-of-tenant-a1")
+    await store.apply([make_upsert(A), Delete(A, "u-2", 3)])
+    await store.apply([make_upsert(B), Delete(B, "u-2", 3), make_upsert(again)])
+    for _ in range(2):
+        await store.delete_tenant(A)
+        assert await store.footprint(A) == 0
+        assert (await store.footprint(B), await store.footprint(again)) == (2, 1)
+
+
 async def test_no_more_than_the_limit_from_each_space(store: VectorStore) -> None:
     await store.apply([make_upsert(A, f"u-{n}") for n in range(30)])
     hits = await store.search(A, make_query("alice"), 5)

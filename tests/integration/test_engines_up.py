@@ -88,6 +88,10 @@ async def test_three_processes_on_kafka_and_qdrant(
             port = service.environment["MESH_ADMIN_PORT"]
             ready = await answer_of(http.get(f"http://127.0.0.1:{port}/readyz"))
             assert ready["status"] == "ready"
+            draining = f"http://127.0.0.1:{port}/internal/tenants/uid-of-nobody/draining"
+            async with http.get(draining) as answer:
+                assert answer.status == 409
+                assert (await answer.json())["code"] == "tenant-not-terminating"
         await mesh.stop()
     finally:
         mesh.abandon()

@@ -87,6 +87,34 @@ async def test_search_follows_the_alias_within_seconds() -> None:
         await store.close()
 
 
+async def test_erasure_reaches_the_replaced_collection_and_the_next_one() -> None:
+    async with own_alias() as alias:
+        old = await open_store(alias)
+        await old.apply([make_upsert(A), make_upsert(B)])
+        layout = QdrantLayout(qdrant_url(), None, alias)
+        made = await layout.create(2, DENSE.name, DENSE.dimension, "log-1")
+        following = QdrantVectorStore.of(qdrant_url(), None, alias, made)
+        await following.apply([make_upsert(A), make_upsert(A, "u-2")])
+        for store in (old, following):
+            assert await store.footprint(A) == 3
+        await old.delete_tenant(A)
+        for store in (old, following):
+            assert (await store.footprint(A), await store.footprint(B)) == (0, 1)
+        await layout.close()
+        await following.close()
+        await old.close()
+
+
+async def test_server_without_a_collection_holds_nothing_of_anybody() -> None:
+    async with own_alias() as alias:
+        searching = await QdrantVectorStore.open(
+            qdrant_url(), alias=alias, embedder_name=DENSE.name, dimension=DENSE.dimension
+        )
+        await searching.delete_tenant(A)
+        assert await searching.footprint(A) == 0
+        await searching.close()
+
+
 async def test_process_of_the_old_embedder_serves_until_its_collection_is_gone() -> None:
     async with own_alias() as alias:
         store = await open_store(alias)

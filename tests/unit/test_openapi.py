@@ -11,8 +11,15 @@ from meshkit.errors import catalogue
 
 A = {"X-Tenant-Id": "tenant-a"}
 SERVICES = ("users", "gateway")
-# Refusals that no route declares for itself: they belong to paths that are not there.
-UNDECLARED = {"route-not-found", "method-not-allowed", "overloaded", "quota-exceeded"}
+# Refusals that no route declares for itself: they belong to paths that are not there, or not on
+# the public ports.
+UNDECLARED = {
+    "route-not-found",
+    "method-not-allowed",
+    "overloaded",
+    "quota-exceeded",
+    "tenant-not-terminating",
+}
 
 
 @pytest.fixture

@@ -18,13 +18,16 @@ from builders import make_context
 from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
 from meshkit.events.log import USER_EVENTS, USER_EVENTS_DLQ, NewRecord
 from meshkit.events.memory_log import MemoryEventLog
+from meshkit.telemetry import metrics
+from meshkit.tenancy.identity import TenantContext
+from waiting import eventually
 
-A = make_context("tenant-a")
+A, B = make_context("tenant-a"), make_context("tenant-b")
 
 
-def make_record(user_id: str, name: str = "Alice") -> NewRecord:
-    data = UserData("tenant-a", user_id, f"{user_id}@example.com", name)
-    return to_record(UserEvent("e", EventType.CREATED, A, user_id, "", data))
+def make_record(user_id: str, name: str = "Alice", tenant: TenantContext = A) -> NewRecord:
+    data = UserData(tenant.tenant_id, user_id, f"{user_id}@example.com", name)
+    return to_record(UserEvent("e", EventType.CREATED, tenant, user_id, "", data))
 
 
 class Harness:
@@ -34,6 +37,7 @@ class Harness:
         self.log = MemoryEventLog()
         self.store = store or MemoryVectorStore()
         self.now = 0.0
+        self.fenced: set[str] = set()
         extractor = FeatureExtractor()
         self.vectorizer = Vectorizer(HashEmbedder(extractor), LexicalEncoder(extractor))
 
@@ -43,6 +47,7 @@ class Harness:
             self.store,
             self.vectorizer,
             lambda tenant_id: A if tenant_id == "tenant-a" else None,
+            fenced=self.fenced,
             clock=lambda: self.now,
         )
 
@@ -170,3 +175,112 @@ async def test_collection_replaced_while_running_ends_the_run() -> None:
     with pytest.raises(KeyError):
         # Nothing of the old collection's progress may be committed for the new one.
         mesh.log._committed[USER_EVENTS, f"{GROUP}.second"]
+
+
+def fenced_so_far() -> float:
+    fenced: float = metrics.EVENTS_FENCED._value.get()
+    return fenced
+
+
+async def test_event_of_a_fenced_tenant_is_passed_over_counted_and_committed() -> None:
+    mesh = Harness()
+    mesh.fenced.add(A.tenant_uid)
+    gone = to_record(UserEvent("e", EventType.DELETED, A, "u9", "", None))
+    bare = NewRecord(b"", b'{"tenantId": "tenant-a", "email": "a@example.com", "name": "A"}')
+    await mesh.log.publish_many(USER_EVENTS, [make_record("u1"), gone, bare])
+    await mesh.log.publish(USER_EVENTS, make_record("u1", tenant=B))
+    before = fenced_so_far()
+    await mesh.run_until(lambda: fenced_so_far() == before + 3 and mesh.store._users(B))
+    assert (await mesh.store.footprint(A), await mesh.store.footprint(B)) == (0, 1)
+    assert mesh.dead_letters() == []
+    assert (await mesh.log.lag(USER_EVENTS, f"{GROUP}.memory")).records == 0
+
+
+async def test_bad_event_of_a_fenced_tenant_leaves_no_dead_letter() -> None:
+    mesh = Harness()
+    mesh.fenced.add(A.tenant_uid)
+    bad = NewRecord(b"uid-of-tenant-a/u1", b"\xff secret", (("ce_specversion", b"1.0"),))
+    await mesh.log.publish(USER_EVENTS, bad)
+    await mesh.log.publish(USER_EVENTS, make_record("u1", tenant=B))
+    before = fenced_so_far()
+    await mesh.run_until(lambda: fenced_so_far() == before + 1 and mesh.store._users(B))
+    assert mesh.dead_letters() == []
+
+
+async def test_another_incarnation_of_a_fenced_tenant_is_indexed() -> None:
+    mesh = Harness()
+    mesh.fenced.add(A.tenant_uid)
+    again = make_context("tenant-a", "uid-of-tenant-a1")
+    await mesh.log.publish_many(USER_EVENTS, [make_record("u1"), make_record("u1", tenant=again)])
+    await mesh.run_until(lambda: mesh.store._users(again))
+    assert await mesh.store.footprint(A) == 0
+
+
+class GatedStore(MemoryVectorStore):
+    """A store that holds every write at its gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_the_gate = 0
+        self.gate = asyncio.Event()
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        self.at_the_gate += 1
+        await self.gate.wait()
+        await super().apply(changes)
+
+
+async def test_indexer_is_busy_with_a_tenant_until_what_passed_the_fence_is_stored() -> None:
+    store = GatedStore()
+    mesh = Harness(store)
+    indexer = mesh.indexer()
+    task = asyncio.create_task(indexer.run())
+    assert not indexer.busy_with(A.tenant_uid)
+    await mesh.log.publish(USER_EVENTS, make_record("before"))
+    await eventually(lambda: store.at_the_gate == 1)
+    mesh.fenced.add(A.tenant_uid)
+    await mesh.log.publish(USER_EVENTS, make_record("after"))
+    assert indexer.busy_with(A.tenant_uid)
+    assert not indexer.busy_with(B.tenant_uid)
+    store.gate.set()
+    await eventually(lambda: not indexer.busy_with(A.tenant_uid))
+    assert set(mesh.stored()) == {"before"}
+    await store.delete_tenant(A)
+    # What waited beside it has been read by the time that another tenant's event is stored.
+    await mesh.log.publish(USER_EVENTS, make_record("u1", tenant=B))
+    await eventually(lambda: bool(store._users(B)))
+    assert await store.footprint(A) == 0
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_batch_that_only_waits_for_the_one_before_counts_as_busy() -> None:
+    store = GatedStore()
+    mesh = Harness(store)
+    indexer = mesh.indexer()
+    task = asyncio.create_task(indexer.run())
+    await mesh.log.publish(USER_EVENTS, make_record("u1", tenant=B))
+    await eventually(lambda: store.at_the_gate == 1)
+    await mesh.log.publish(USER_EVENTS, make_record("u1"))
+    await eventually(lambda: indexer.busy_with(A.tenant_uid))
+    assert store.at_the_gate == 1
+    mesh.fenced.add(A.tenant_uid)
+    store.gate.set()
+    await eventually(lambda: not indexer.busy_with(A.tenant_uid))
+    assert set(mesh.stored()) == {"u1"}
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_culprit_set_aside_does_not_keep_the_indexer_busy() -> None:
+    mesh = Harness(PickyStore())
+    indexer = mesh.indexer()
+    task = asyncio.create_task(indexer.run())
+    await mesh.log.publish_many(USER_EVENTS, [make_record("u1"), make_record("poison")])
+    await eventually(lambda: bool(mesh.dead_letters()))
+    await eventually(lambda: not indexer.busy_with(A.tenant_uid))
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

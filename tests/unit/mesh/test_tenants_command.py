@@ -75,7 +75,7 @@ def test_json_is_the_policy_document(folder: Path) -> None:
 
 def test_unknown_tenant_is_answered_with_close_names(folder: Path) -> None:
     result = run("show", "tenant-aa", folder=folder)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "Did you mean tenant-a?" in result.stderr
 
 
@@ -89,7 +89,7 @@ def test_tenant_that_is_not_accepted_is_told_from_an_unknown_one(folder: Path) -
 
 def test_check_of_good_files_is_one_line(folder: Path) -> None:
     result = run("check", folder=folder)
-    assert (result.exit_code, result.output) == (0, "1 tenants, nothing wrong.\n")
+    assert (result.exit_code, result.output) == (0, "1 tenant, nothing wrong.\n")
 
 
 def test_check_says_all_that_is_wrong_with_file_and_path(folder: Path) -> None:
@@ -128,3 +128,53 @@ def test_missing_folder_says_the_way_out(tmp_path: Path) -> None:
 def test_option_goes_before_the_environment(folder: Path, tmp_path: Path) -> None:
     result = run("list", "--tenants", str(folder), folder=tmp_path / "nowhere")
     assert "tenant-a" in result.output
+
+
+def test_wait_on_a_folder_answers_at_once(folder: Path) -> None:
+    result = run("wait", "tenant-a", folder=folder)
+    assert (result.exit_code, result.stdout) == (0, "tenant-a enforced\n")
+    assert "in force as soon as it is accepted" in result.stderr
+
+
+def test_wait_on_a_folder_fails_for_a_tenant_that_is_not_accepted(folder: Path) -> None:
+    write(folder, "b.yaml", tenant_document("tenant-b", plan="nope"))
+    result = run("wait", "--all", folder=folder)
+    assert (result.exit_code, result.stdout) == (1, "tenant-a enforced\n")
+    assert "tenant-b is not enforced" in result.stderr
+    assert "b.yaml: spec.plan" in result.stderr
+
+
+def test_wait_for_deletion_on_a_folder_looks_whether_it_is_gone(folder: Path) -> None:
+    assert run("wait", "tenant-b", "--for", "deleted", folder=folder).exit_code == 0
+    result = run("wait", "tenant-a", "--for", "deleted", "-o", "json", folder=folder)
+    assert result.exit_code == 1
+    (waited,) = json.loads(result.stdout)
+    assert (waited["name"], waited["reached"]) == ("tenant-a", False)
+
+
+@pytest.mark.parametrize("arguments", [[], ["tenant-a", "--all"]])
+@pytest.mark.parametrize("command", ["wait", "release"])
+def test_either_names_or_all_are_needed(folder: Path, command: str, arguments: list[str]) -> None:
+    place = ["--tenants", str(folder)] if command == "wait" else []
+    result = run(command, *arguments, *place, folder=folder)
+    assert result.exit_code == 2
+
+
+def test_wait_for_an_unknown_tenant_names_close_ones(folder: Path) -> None:
+    result = run("wait", "tenant-aa", folder=folder)
+    assert result.exit_code == 2
+    assert "Did you mean tenant-a?" in result.stderr
+
+
+def test_release_says_that_a_folder_holds_nobody(folder: Path) -> None:
+    result = run("release", "tenant-a", folder=folder)
+    assert result.exit_code == 2
+    assert "--tenants kubernetes" in result.stderr
+
+
+def test_no_kubeconfig_is_one_clear_sentence(tmp_path: Path) -> None:
+    environment = {"MESH_TENANTS": "kubernetes", "KUBECONFIG": str(tmp_path / "none")}
+    result = CliRunner().invoke(tenants_app, ["list"], env=environment)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: there is no cluster to talk to")
+    assert len(result.stderr.splitlines()) == 1

@@ -1,5 +1,6 @@
 """The pipeline of a request: who may call, what is charged, how a refusal looks."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from meshkit.web.call import Call, Reply
 from meshkit.web.common import with_common_operations
 from meshkit.web.operation import Body, Operation, Parameter
 from meshkit.web.rate_limits import RateLimits
+from waiting import eventually
 
 
 class Thing(msgspec.Struct, forbid_unknown_fields=True):
@@ -324,3 +326,57 @@ async def test_changed_policy_holds_from_the_next_request() -> None:
         assert (await client.get("/things", headers=A)).status_code == 200
         app._tenants.all["tenant-a"] = make_policy("tenant-a", make_limit(requests=0))  # type: ignore[attr-defined]
         assert (await client.get("/things", headers=A)).status_code == 429
+
+
+LATER = [
+    (make_policy("tenant-a", state=TenantState.TERMINATING), "tenant-terminating"),
+    (make_policy("tenant-a", state=TenantState.SUSPENDED), "tenant-suspended"),
+    (make_policy("tenant-a", tenant_uid="second-life"), "tenant-terminating"),
+    (None, "tenant-unknown"),
+]
+
+
+@pytest.mark.parametrize(("later", "code"), LATER)
+async def test_body_that_takes_its_time_does_not_outlast_its_tenant(
+    later: TenantPolicy | None, code: str
+) -> None:
+    app = make_app(make_policy("tenant-a"))
+    policies = app._tenants
+    assert isinstance(policies, Policies)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"size":'
+        policies.all = {later.tenant_id: later} if later is not None else {}
+        yield b" 3}"
+
+    headers = A | {"content-type": "application/json"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh") as c:
+        answer = await c.post("/things", headers=headers, content=body())
+    assert (answer.status_code, answer.json()["code"]) == (403, code)
+
+
+async def test_application_is_busy_with_a_tenant_while_it_handles_its_requests() -> None:
+    go = asyncio.Event()
+
+    async def wait(call: Call) -> Reply:
+        await go.wait()
+        return await echo(call)
+
+    limits = RateLimits(RateLimiter(lambda: 1000.0))
+    app = Application(
+        [replace(PUT_THING, handler=wait), replace(PUT_THING, path="/fail", handler=fail)],
+        authenticator=HeaderAuthenticator(),
+        tenants=Policies(make_policy("tenant-a"), make_policy("tenant-b")),
+        limits=limits,
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh") as c:
+        requests = [
+            asyncio.create_task(c.post("/things", headers=A, json={"size": n})) for n in range(3)
+        ]
+        await eventually(lambda: app.busy_with("uid-of-tenant-a"))
+        assert not app.busy_with("uid-of-tenant-b")
+        go.set()
+        assert {answer.status_code for answer in await asyncio.gather(*requests)} == {200}
+        assert not app.busy_with("uid-of-tenant-a")
+        assert (await c.post("/fail", headers=A, json={"size": 1})).status_code == 500
+    assert not app.busy_with("uid-of-tenant-a")

@@ -1,13 +1,15 @@
 """Composition root of ai-gateway: the public application, and the process around it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 
+from ai_gateway.api_internal import points_route
 from ai_gateway.api_users import user_operations
 from ai_gateway.indexing import create_indexer, indexing
 from ai_gateway.search import UserSearch
@@ -18,13 +20,14 @@ from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
 from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run
-from meshkit.settings import MeshSettings
+from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
 from meshkit.web.admin import Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
+from meshkit.web.erasure import BusyWith, draining_route
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 
@@ -66,10 +69,13 @@ def create_app(
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A running ai-gateway: its public application and its admin application."""
+    """A running ai-gateway: its public application and its admin application; and of the latter
+    the parts that an admin application for more than this has, too."""
 
     public: Application
     admin: Starlette
+    points: Route
+    busy: Sequence[BusyWith]
 
 
 @asynccontextmanager
@@ -86,16 +92,24 @@ async def running_gateway(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings, vectorizer, log))
         checks: dict[str, Check] = {"collection": store.check, "tenants": tenants.check}
+        busy: list[BusyWith] = []
         if log is not None:
             await tenants.loaded()
             health = await stack.enter_async_context(
                 indexing(lambda: create_indexer(log, store, vectorizer, tenants))
             )
             checks["indexer"] = health.check
+            busy.append(health.busy_with)
         search = UserSearch(store, vectorizer, after_timeout=settings.after_timeout_seconds)
         public = create_app(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
-        details = {"policies": tenants.freshness}
-        yield Gateway(public, create_admin_app(checks, details=details))
+        busy.append(public.busy_with)
+        points = points_route(store, tenants)
+        admin = create_admin_app(
+            checks,
+            details={"policies": tenants.freshness},
+            routes=[points, draining_route(tenants, *busy)],
+        )
+        yield Gateway(public, admin, points, busy)
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
@@ -118,4 +132,4 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Entry point of the `ai-gateway` command."""
-    run(serve)
+    run(serve, load_settings)

@@ -12,7 +12,7 @@ durable, and a restart reads again from there.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -22,6 +22,7 @@ from ai_gateway.backlog import Backlog, Item
 from ai_gateway.batching import BATCH_LEAST, BatchSize
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.fairness import WeightOf
+from ai_gateway.fence import Fence
 from ai_gateway.intake import Intake
 from ai_gateway.vector_store.port import StoreUnavailable, VectorStore
 from meshkit.clock import Clock, WallClock, monotonic, utc_now
@@ -56,6 +57,7 @@ class Indexer:
         resolve_tenant: ResolveTenant,
         weight_of: WeightOf = lambda _: 1,
         *,
+        fenced: Container[str] = (),
         clock: Clock = monotonic,
         wall_clock: WallClock = utc_now,
     ) -> None:
@@ -65,6 +67,7 @@ class Indexer:
         self._clock = clock
         self._wall_clock = wall_clock
         self._backlog = Backlog(weight_of)
+        self._fence = Fence(fenced)
         self._batch_size = BatchSize()
         self._applier = Applier(event_log, store, vectorizer, self._on_wait)
         self._waits_for: str | None = None
@@ -78,6 +81,11 @@ class Indexer:
     def problem(self) -> str | None:
         """Why the index is not being kept up, None while it is."""
         return self._waits_for or (self._intake.problem if self._intake is not None else None)
+
+    def busy_with(self, tenant_uid: str) -> bool:
+        """Return whether an event of this tenant is on its way to the store: once the tenant is
+        `fenced` and this is False, nothing older of it can be stored any more."""
+        return self._fence.busy_with(tenant_uid)
 
     async def run(self) -> None:
         """Index until cancelled; returns where the collection was replaced by another one."""
@@ -109,7 +117,7 @@ class Indexer:
         collection_id: str,
     ) -> None:
         """Store one batch while the next one is embedded; newcomers go beside it."""
-        prepared: tuple[Sequence[Item], Sequence[Work]] | None = None
+        prepared: tuple[list[Item], list[Work]] | None = None
         batch: asyncio.Task[None] | None = None
         express: asyncio.Task[None] | None = None
         try:
@@ -140,32 +148,42 @@ class Indexer:
                     with suppress(asyncio.CancelledError):
                         await task
 
-    async def _vectorized(self, items: Sequence[Item]) -> list[Work]:
+    async def _vectorized(self, items: list[Item]) -> list[Work]:
         work = []
         for item in items:
             try:
-                work.append(Work(item.record, from_record(item.record, self._resolve_tenant)))
+                event = from_record(item.record, self._resolve_tenant)
             except BadEvent as error:
-                await self._applier.set_aside(item.record, str(error), attempts=1)
+                # It goes by its key: a dead letter would keep what is to be forgotten.
+                if self._fence.passes(item.tenant, items):
+                    await self._applier.set_aside(item.record, str(error), attempts=1)
+                else:
+                    metrics.EVENTS_FENCED.inc()
+                continue
+            if self._fence.passes(event.tenant.tenant_uid, items):
+                work.append(Work(item.record, event))
+            else:
+                metrics.EVENTS_FENCED.inc()
         return await self._applier.vectorize(work) if work else []
 
-    async def _store_batch(self, items: Sequence[Item], work: Sequence[Work]) -> None:
+    async def _store_batch(self, items: list[Item], work: Sequence[Work]) -> None:
         started = self._clock()
         await self._stored(items, work)
         self._batch_size.took(len(items), self._clock() - started)
 
-    async def _store_late(self, items: Sequence[Item]) -> None:
+    async def _store_late(self, items: list[Item]) -> None:
         await self._stored(items, await self._vectorized(items))
 
-    async def _stored(self, items: Sequence[Item], work: Sequence[Work]) -> None:
+    async def _stored(self, items: list[Item], work: Sequence[Work]) -> None:
         if work:
             await self._applier.apply(work)
+        self._fence.arrived(items)
         self._backlog.finished(items)
         # Replaced, never changed: a thread may be looking, to hand partitions over.
         self._done = self._backlog.committable()
         now = self._wall_clock().timestamp()
-        for item in items:
-            metrics.FRESHNESS.observe(max(0.0, now - item.record.timestamp_ms / 1000))
+        for one in work:
+            metrics.FRESHNESS.observe(max(0.0, now - one.record.timestamp_ms / 1000))
 
     def _commit_aside(self, consumer: Consumer, collection_id: str) -> None:
         """Commit without holding up the next batch, one commit at a time."""

@@ -19,6 +19,7 @@ from meshkit.events.log import EventLog
 from meshkit.events.reading import ResolveTenant
 from meshkit.tenancy.identity import TenantContext, TenantId
 from meshkit.tenancy.source import TenantSource
+from meshkit.tenancy.terminating import TerminatingTenants
 
 log = structlog.get_logger()
 
@@ -36,12 +37,24 @@ class IndexingHealth:
         """Return the problem, for `/readyz`."""
         return self.fault or (self.indexer.problem if self.indexer is not None else None)
 
+    def busy_with(self, tenant_uid: str) -> bool:
+        """Return whether an event of this tenant is on its way to the store. One that has just
+        failed counts until the next indexer is there."""
+        return self.indexer is not None and self.indexer.busy_with(tenant_uid)
+
 
 def create_indexer(
     event_log: EventLog, store: VectorStore, vectorizer: Vectorizer, tenants: TenantSource
 ) -> Indexer:
-    """Return an indexer that knows the tenants and their weights."""
-    return Indexer(event_log, store, vectorizer, resolver(tenants), Weights(tenants))
+    """Return an indexer that knows the tenants, their weights, and which are being deleted."""
+    return Indexer(
+        event_log,
+        store,
+        vectorizer,
+        resolver(tenants),
+        Weights(tenants),
+        fenced=TerminatingTenants(tenants),
+    )
 
 
 def resolver(tenants: TenantSource) -> ResolveTenant:

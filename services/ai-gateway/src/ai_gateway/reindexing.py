@@ -41,6 +41,7 @@ async def reindex(
 
     def make_indexer() -> Indexer:
         # All tenants alike, the suspended ones too: their data is kept, so it has to move along.
+        # Those being deleted too: what was stored of them before has to meet its tombstones.
         return Indexer(event_log, rebuild.store, vectorizer, resolve_tenant)
 
     group = consumer_group(rebuild.store.collection_id)

@@ -6,7 +6,6 @@ process, so there the gateway indexes itself and this command says so instead of
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 from ai_gateway.indexing import IndexingHealth, create_indexer, indexing
 from ai_gateway.stores import create_vectorizer, opened_store
@@ -14,8 +13,10 @@ from meshkit.backends import opened_event_log
 from meshkit.errors import StartError
 from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run, until
-from meshkit.settings import MeshSettings
+from meshkit.settings import MeshSettings, load_settings
+from meshkit.tenancy.source import TenantSource
 from meshkit.web.admin import create_admin_app
+from meshkit.web.erasure import draining_route
 from meshkit.web.server import bind, serving
 
 ADMIN_PORT = 9092
@@ -30,31 +31,33 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
             " (MESH_QDRANT_URL) there is one."
         )
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
+    await until(stop, _run(settings, admin))
+
+
+async def _run(settings: MeshSettings, admin: socket.socket) -> None:
     health = IndexingHealth()
-    details: dict[str, Callable[[], str]] = {}
-    async with serving(create_admin_app({"indexer": health.check}, details=details), admin):
-        await until(stop, _index(settings, health, admin, details))
+    async with watching_as_member(settings, "ai-gateway-indexer", admin) as tenants:
+        app = create_admin_app(
+            {"indexer": health.check},
+            details={"policies": tenants.freshness},
+            routes=[draining_route(tenants, health.busy_with)],
+        )
+        async with serving(app, admin):
+            await _index(settings, health, tenants)
 
 
-async def _index(
-    settings: MeshSettings,
-    health: IndexingHealth,
-    admin: socket.socket,
-    details: dict[str, Callable[[], str]],
-) -> None:
+async def _index(settings: MeshSettings, health: IndexingHealth, tenants: TenantSource) -> None:
     vectorizer = create_vectorizer()
     async with (
         opened_event_log(settings) as log,
-        watching_as_member(settings, "ai-gateway-indexer", admin) as tenants,
+        opened_store(settings, vectorizer, log) as store,
     ):
-        details["policies"] = tenants.freshness
-        async with opened_store(settings, vectorizer, log) as store:
-            # An event of a tenant that is only not known yet is no dead letter.
-            await tenants.loaded()
-            async with indexing(lambda: create_indexer(log, store, vectorizer, tenants), health):
-                await asyncio.Event().wait()
+        # An event of a tenant that is only not known yet is no dead letter.
+        await tenants.loaded()
+        async with indexing(lambda: create_indexer(log, store, vectorizer, tenants), health):
+            await asyncio.Event().wait()
 
 
 def main() -> None:
     """Entry point of the `ai-gateway-indexer` command."""
-    run(serve)
+    run(serve, load_settings)

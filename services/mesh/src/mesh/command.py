@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 from meshkit.errors import LogUnavailable, StartError
 from meshkit.settings import MeshSettings, load_settings
@@ -42,6 +45,25 @@ def perform(command: Callable[[MeshSettings], Awaitable[int | None]]) -> None:
         raise typer.Exit(130) from None
     if status:
         raise typer.Exit(status)
+
+
+@contextmanager
+def telling(console: Console) -> Iterator[Callable[[str], None]]:
+    """Yield what to tell progress to: one line that changes on a terminal, else a line for each
+    change, whole however narrow."""
+    if console.is_terminal:
+        with console.status("") as status:
+            yield lambda text: status.update(escape(text))
+        return
+    last = ""
+
+    def say(text: str) -> None:
+        nonlocal last
+        if text != last:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        last = text
+
+    yield say
 
 
 async def _awaited(command: Awaitable[int | None]) -> int | None:

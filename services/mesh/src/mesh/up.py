@@ -23,10 +23,9 @@ from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import until
 from meshkit.settings import MeshSettings
 from meshkit.tenancy.source import TenantSource
-from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.server import bind, serving
 from user_service.app import ADMIN_PORT as USERS_ADMIN_PORT
-from user_service.app import create_app
+from user_service.app import create_admin, create_app
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
@@ -56,14 +55,11 @@ async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
         )
         users = create_app(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
         # The admin ports first: whoever finds a service answering can ask how it is.
-        apps = (
-            create_admin_app(
-                {"event-log": at_start(log.log_id)}, details={"policies": tenants.freshness}
-            ),
-            gateway.admin,
-            users,
-            gateway.public,
+        # One member has one admin port: what others ask of a service, this answers for both.
+        users_admin = create_admin(
+            users, log=log, tenants=tenants, busy=gateway.busy, routes=[gateway.points]
         )
+        apps = (users_admin, gateway.admin, users, gateway.public)
         for app, listener in zip(apps, ports, strict=True):
             await stack.enter_async_context(serving(app, listener))
         _welcome(settings, tenants)

@@ -86,6 +86,13 @@ class TenantTerminating(MeshError):
     remedy = "Nothing more can be done with this tenant."
 
 
+class TenantNotTerminating(MeshError):
+    status, code, title = 409, "tenant-not-terminating", "The tenant is not being deleted"
+    meaning = "This process does not hold the tenant to be on its way out, so it erases nothing."
+    remedy = "Only the operator erases tenants; it asks again once this process has the new policy."
+    retryable = True
+
+
 class RateLimited(MeshError):
     status, code, title = 429, "rate-limited", "Too many requests for this tenant's rate limit"
     meaning = "The tenant's bucket for this kind of request is empty for the moment."
@@ -203,6 +210,7 @@ __all__ = [
     "SearchUnavailable",
     "StartError",
     "TenantMismatch",
+    "TenantNotTerminating",
     "TenantRequired",
     "TenantSuspended",
     "TenantTerminating",

@@ -6,7 +6,7 @@ name and what it takes.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -134,10 +134,18 @@ class MeshSettings(BaseSettings):
         return self
 
 
+S = TypeVar("S", bound=MeshSettings)
+
+
 def load_settings() -> MeshSettings:
     """Return the settings of this process. Raises SettingsError naming each bad variable."""
+    return settings_of(MeshSettings)
+
+
+def settings_of(kind: type[S]) -> S:
+    """Return the settings of a process that has more of them. Raises SettingsError."""
     try:
-        return MeshSettings()
+        return kind()
     except ValidationError as error:
         problems = [
             f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
@@ -165,4 +173,11 @@ def settings_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-__all__ = ["PREFIX", "MeshSettings", "SettingsError", "load_settings", "settings_markdown"]
+__all__ = [
+    "PREFIX",
+    "MeshSettings",
+    "SettingsError",
+    "load_settings",
+    "settings_markdown",
+    "settings_of",
+]

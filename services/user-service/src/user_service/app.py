@@ -1,8 +1,11 @@
 """Composition root of user-service."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 
 from meshkit.backends import opened_event_log, position_sealer
 from meshkit.events.log import EventLog
@@ -10,16 +13,19 @@ from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
 from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run
-from meshkit.settings import MeshSettings
+from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
 from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
+from meshkit.web.erasure import BusyWith, draining_route
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 from user_service.api import user_operations
+from user_service.api_internal import tombstones_route
+from user_service.erasing import KeyEraser
 from user_service.service import UserService
 
 ADMIN_PORT = 9081
@@ -55,6 +61,28 @@ def create_app(
     )
 
 
+def create_admin(
+    public: Application,
+    *,
+    log: EventLog,
+    tenants: TenantSource,
+    busy: Sequence[BusyWith] = (),
+    routes: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """Return the application of the admin port beside the public one. `busy` and `routes` are those
+    of another service in the same process."""
+    checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
+    return create_admin_app(
+        checks,
+        details={"policies": tenants.freshness},
+        routes=[
+            tombstones_route(KeyEraser(log), tenants),
+            draining_route(tenants, public.busy_with, *busy),
+            *routes,
+        ],
+    )
+
+
 async def _usage(_: TenantContext) -> Mapping[str, int]:
     # What is stored is ai-gateway's knowledge; asking it from here would couple the services.
     return {}
@@ -70,12 +98,11 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
         watching_as_member(settings, "user-service", admin) as tenants,
     ):
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
-        checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
-        health = create_admin_app(checks, details={"policies": tenants.freshness})
-        async with serving(health, admin), serving(app, public):
+        operations = create_admin(app, log=log, tenants=tenants)
+        async with serving(operations, admin), serving(app, public):
             await stop.wait()
 
 
 def main() -> None:
     """Entry point of the `user-service` command."""
-    run(serve)
+    run(serve, load_settings)

@@ -116,6 +116,11 @@ class EdgeVectorStore:
         count: int = await self._read(wire.Count(tenant.tenant_uid))
         return count
 
+    async def footprint(self, tenant: TenantContext) -> int:
+        """Return how many points and markers the tenant has. Raises StoreUnavailable."""
+        points: int = await self._read(wire.Footprint(tenant.tenant_uid))
+        return points
+
     async def delete_tenant(self, tenant: TenantContext) -> None:
         """Remove every point and marker of the tenant. Raises StoreUnavailable."""
         await self._living().call(wire.DeleteTenant(tenant.tenant_uid))

@@ -109,6 +109,11 @@ class EdgeCollection:
         living = _tenant_filter(tenant_uid, engine.HasVectorCondition(DENSE))
         return self._shard.count(engine.CountRequest(filter=living, exact=True))
 
+    def footprint(self, tenant_uid: str) -> int:
+        """Return how many points the tenant has, markers included."""
+        mine = _tenant_filter(tenant_uid)
+        return self._shard.count(engine.CountRequest(filter=mine, exact=True))
+
     def delete_tenant(self, tenant_uid: str) -> None:
         """Remove all points and markers of the tenant."""
         mine = _tenant_filter(tenant_uid)

@@ -103,6 +103,7 @@ _PERFORM: dict[type, Callable[[EngineProcess, Any], Any]] = {
     wire.Get: lambda p, c: p._collection.get(c.tenant_uid, c.point_id),
     wire.Revisions: lambda p, c: p._collection.revisions(c.point_ids),
     wire.Count: lambda p, c: p._collection.count(c.tenant_uid),
+    wire.Footprint: lambda p, c: p._collection.footprint(c.tenant_uid),
     wire.DeleteTenant: lambda p, c: p._collection.delete_tenant(c.tenant_uid),
     wire.Sweep: lambda p, c: p._collection.sweep(c.before_ms),
     wire.Flush: lambda p, _: p._collection.flush(),

@@ -87,6 +87,10 @@ class MemoryVectorStore:
         """Return how many users of the tenant are stored."""
         return len(self._users(tenant))
 
+    async def footprint(self, tenant: TenantContext) -> int:
+        """Return how many points and markers the tenant has."""
+        return sum(one.tenant_uid == tenant.tenant_uid for one in self._points.values())
+
     async def delete_tenant(self, tenant: TenantContext) -> None:
         """Remove every point and marker of the tenant."""
         self._points = {

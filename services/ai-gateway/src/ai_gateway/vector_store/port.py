@@ -139,8 +139,16 @@ class VectorStore(Protocol):
     async def count(self, tenant: TenantContext) -> int:
         """Return how many users of the tenant are stored. Raises StoreUnavailable."""
 
+    async def footprint(self, tenant: TenantContext) -> int:
+        """Return how many points hold anything of the tenant, deletion markers included, in any
+        collection that the store can reach: what `delete_tenant` has to bring to 0.
+
+        Raises StoreUnavailable.
+        """
+
     async def delete_tenant(self, tenant: TenantContext) -> None:
-        """Remove every point and marker of the tenant. Raises StoreUnavailable."""
+        """Remove every point and marker of the tenant, from every collection that the store can
+        reach. Raises StoreUnavailable."""
 
     async def close(self) -> None:
         """Flush and release the store."""

@@ -13,6 +13,7 @@ from typing import Self
 import orjson
 import structlog
 
+from ai_gateway.vector_store import qdrant_erasure
 from ai_gateway.vector_store import qdrant_wire as wire
 from ai_gateway.vector_store.checks import belongs, mismatch
 from ai_gateway.vector_store.port import (
@@ -146,11 +147,13 @@ class QdrantVectorStore:
         body = orjson.dumps({"filter": living, "exact": True})
         return wire.counted(await self._read("points/count", body))
 
+    async def footprint(self, tenant: TenantContext) -> int:
+        """Return how many points and markers the tenant has. Raises StoreUnavailable."""
+        return await qdrant_erasure.footprint(self._http, self._layout, tenant)
+
     async def delete_tenant(self, tenant: TenantContext) -> None:
         """Remove every point and marker of the tenant. Raises StoreUnavailable."""
-        body = orjson.dumps({"filter": wire.tenant_filter(tenant)})
-        name = self._opened().name
-        await self._http.call("POST", f"/collections/{name}/points/delete?wait=true", body)
+        await qdrant_erasure.delete_tenant(self._http, self._layout, tenant)
 
     async def close(self) -> None:
         """Release the connections."""

@@ -74,6 +74,12 @@ class Count(msgspec.Struct, array_like=True, tag="count"):
     tenant_uid: str
 
 
+class Footprint(msgspec.Struct, array_like=True, tag="footprint"):
+    """Answered with the number of points and markers of the tenant, after what was asked before."""
+
+    tenant_uid: str
+
+
 class DeleteTenant(msgspec.Struct, array_like=True, tag="delete-tenant"):
     """Remove all points and markers of the tenant."""
 
@@ -90,7 +96,7 @@ class Sweep(msgspec.Struct, array_like=True, tag="sweep"):
     before_ms: int
 
 
-Command = Apply | Search | Get | Revisions | Count | DeleteTenant | Flush | Sweep
+Command = Apply | Search | Get | Revisions | Count | Footprint | DeleteTenant | Flush | Sweep
 
 
 class Request(msgspec.Struct, array_like=True):

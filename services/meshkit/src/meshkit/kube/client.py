@@ -6,7 +6,7 @@ keeping up with policies within a quarter of a second rests on; so that part is 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Self
 
 import aiohttp
@@ -22,6 +22,7 @@ _CLOSING_SECONDS = 0.1
 _PAGE = 500
 _LINE_BYTES = 4 * 1024 * 1024
 _APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
 
 
 class KubeClient:
@@ -56,14 +57,15 @@ class KubeClient:
             await asyncio.sleep(_CLOSING_SECONDS)
 
     async def list(
-        self, resource: Resource, *, namespace: str | None = None
+        self, resource: Resource, *, namespace: str | None = None, labels: str = ""
     ) -> tuple[list[Object], str]:
-        """Return all objects, in pages, and the version from which to watch.
+        """Return all objects (with `labels`, those that the selector takes), in pages, and the
+        version from which to watch.
 
         Raises KubeUnavailable, KubeRefused.
         """
         items: list[Object] = []
-        parameters = {"limit": str(_PAGE)}
+        parameters = {"limit": str(_PAGE)} | ({"labelSelector": labels} if labels else {})
         while True:
             path = resource.path(namespace or self.namespace)
             page = await self._call("GET", path, parameters=parameters)
@@ -80,7 +82,7 @@ class KubeClient:
         *,
         namespace: str | None = None,
         opened: Callable[[], None] = lambda: None,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Yield what happens from `version` on, with bookmarks, until the server ends the watch.
 
         `opened` is called once the server has agreed, which may be long before the first event.
@@ -119,6 +121,14 @@ class KubeClient:
         path = resource.path(namespace or self.namespace)
         return await self._call("POST", path, document)
 
+    async def replace(
+        self, resource: Resource, document: Object, *, namespace: str | None = None
+    ) -> Object:
+        """Write an object whole and return it. Raises Conflict where it is another version by now,
+        NotFound, KubeUnavailable."""
+        path = resource.path(namespace or self.namespace, document["metadata"]["name"])
+        return await self._call("PUT", path, document)
+
     async def apply(
         self,
         resource: Resource,
@@ -145,6 +155,18 @@ class KubeClient:
             await self._call("DELETE", resource.path(namespace or self.namespace, name))
         except NotFound:
             return
+
+    async def merge_patch(
+        self, resource: Resource, name: str, patch: Object, *, namespace: str | None = None
+    ) -> Object:
+        """Change the fields in `patch` (RFC 7386: None removes, lists go whole); return the object.
+
+        With `metadata.resourceVersion` in the patch it holds for that version only.
+
+        Raises NotFound, Conflict where the object is another one by now, KubeUnavailable.
+        """
+        path = resource.path(namespace or self.namespace, name)
+        return await self._call("PATCH", path, patch, content_type=_MERGE)
 
     async def _call(
         self,

@@ -27,16 +27,17 @@ class KubeConnection:
     pod_namespace: str | None = None
 
 
-async def connect(namespace: str | None = None) -> KubeConnection:
+async def connect(namespace: str | None = None, context: str | None = None) -> KubeConnection:
     """Return the connection of the pod that this process runs in, else of the kubeconfig.
 
-    `namespace` goes before the pod's or the context's. Raises StartError where there is neither.
+    `namespace` goes before the pod's or the context's; `context` names one of the kubeconfig, which
+    then goes before the pod. Raises StartError where there is neither.
     """
     host = os.environ.get(_HOST)  # noqa: TID251 - Kubernetes names these, not we
-    if host and (_ACCOUNT / "token").exists():
+    if host and context is None and (_ACCOUNT / "token").exists():
         port = os.environ.get(_PORT, "443")  # noqa: TID251
         return _in_pod(host, port, namespace)
-    return await _as_person(namespace)
+    return await _as_person(namespace, context)
 
 
 def _in_pod(host: str, port: str, namespace: str | None) -> KubeConnection:
@@ -55,7 +56,7 @@ def _in_pod(host: str, port: str, namespace: str | None) -> KubeConnection:
     )
 
 
-async def _as_person(namespace: str | None) -> KubeConnection:
+async def _as_person(namespace: str | None, context: str | None) -> KubeConnection:
     # It takes most of a second to load, and pods never need it.
     try:
         from kubernetes_asyncio import client, config
@@ -66,7 +67,13 @@ async def _as_person(namespace: str | None) -> KubeConnection:
         ) from None
     settings = client.Configuration()
     try:
-        loader = await config.load_kube_config(client_configuration=settings, persist_config=False)
+        loader = await config.load_kube_config(
+            # Said here, since the library asks the environment only once, when it is imported.
+            os.environ.get("KUBECONFIG") or None,  # noqa: TID251 - Kubernetes names it
+            context=context,
+            client_configuration=settings,
+            persist_config=False,
+        )
     except (config.ConfigException, OSError) as error:
         raise StartError(f"there is no cluster to talk to: {error} (KUBECONFIG)") from None
     tls = ssl.create_default_context(cafile=settings.ssl_ca_cert)
@@ -87,11 +94,11 @@ async def _as_person(namespace: str | None) -> KubeConnection:
         bearer = settings.api_key.get("BearerToken")
         return bearer.removeprefix("Bearer ") if bearer else None
 
-    context: dict[str, str] = (loader.current_context or {}).get("context", {})
+    chosen: dict[str, str] = (loader.current_context or {}).get("context", {})
     return KubeConnection(
         (settings.host or "").rstrip("/"),
         tls,
-        namespace or context.get("namespace", "default"),
+        namespace or chosen.get("namespace", "default"),
         token,
     )
 

@@ -25,6 +25,9 @@ EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is se
 EVENTS_DEAD_LETTERED = Counter(
     "mesh_events_dead_lettered_total", "Events that cannot be understood."
 )
+EVENTS_FENCED = Counter(
+    "mesh_events_fenced_total", "Events of tenants that are being deleted: read and passed over."
+)
 INDEXER_RETRIES = Counter(
     "mesh_indexer_retries_total", "Batches put off because something was away."
 )
@@ -42,6 +45,19 @@ POLICIES_STALENESS = Gauge(
     "For how long nothing was heard from the API server that policies come from; 0 while watched.",
 )
 TENANT_PROBLEMS = Gauge("mesh_tenant_problems", "Tenants or plans declared but not in force.")
+RECONCILES = Counter(
+    "mesh_operator_reconciles_total", "Tenants looked at by the operator.", ("outcome",)
+)
+OPERATOR_QUEUE = Gauge("mesh_operator_queue_tenants", "Tenants that wait to be looked at.")
+OPERATOR_TENANTS = Gauge("mesh_operator_tenants", "Tenants that the operator looks after.")
+OPERATOR_ERASING = Gauge("mesh_operator_erasing_tenants", "Tenants that are being erased.")
+OPERATOR_LEADER = Gauge("mesh_operator_leader", "1 in the operator that is at work, else 0.")
+MEMBERS = Gauge("mesh_members", "Live replicas of the services.")
+POLICY_PROPAGATION = Histogram(
+    "mesh_policy_propagation_seconds",
+    "From a policy written to obeyed by every live replica.",
+    buckets=_FAST,
+)
 ACKNOWLEDGEMENTS = Counter(
     "mesh_member_acknowledgements_total",
     "Writes of this replica's Lease: policies acknowledged, and renewals.",
@@ -77,13 +93,21 @@ __all__ = [
     "ACKNOWLEDGEMENTS",
     "ACKNOWLEDGEMENT_FAILURES",
     "EVENTS_DEAD_LETTERED",
+    "EVENTS_FENCED",
     "EVENTS_INDEXED",
     "FOREIGN_POINTS",
     "FRESHNESS",
     "INDEXER_LAG",
     "INDEXER_RETRIES",
+    "MEMBERS",
+    "OPERATOR_ERASING",
+    "OPERATOR_LEADER",
+    "OPERATOR_QUEUE",
+    "OPERATOR_TENANTS",
     "POLICIES",
     "POLICIES_STALENESS",
+    "POLICY_PROPAGATION",
+    "RECONCILES",
     "REFUSALS",
     "REQUESTS",
     "REQUEST_FAULTS",

@@ -1,21 +1,30 @@
 """The admin port: health for the orchestrator, metrics for the monitoring; never for tenants.
 
-`/livez` says that the process runs its loop; `/readyz` runs the service's checks and names the one
-that fails, so that traffic stays away until all hold. Its details say more, and decide nothing.
+`/livez` says that the process runs its loop and, where it has reasons of its own to be restarted,
+that none of them holds; `/readyz` runs the service's checks and names the one that fails, so that
+traffic stays away until all hold. Its details say more, and decide nothing. Routes under
+`/internal/` are for the other parts of the mesh.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from meshkit.errors import MeshError
 from meshkit.telemetry import metrics
 
 Check = Callable[[], Awaitable[str | None]]
 """Returns None where all is well, else what is wrong, in a few words."""
+
+Detail = Callable[[], str]
+"""Returns something worth knowing, in a few words."""
+
+_NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
+_NO_DETAILS: Mapping[str, Detail] = MappingProxyType({})
 
 
 def at_start(attempt: Callable[[], Awaitable[object]]) -> Check:
@@ -41,35 +50,49 @@ def at_start(attempt: Callable[[], Awaitable[object]]) -> Check:
 
 
 def create_admin_app(
-    checks: Mapping[str, Check], *, details: Mapping[str, Callable[[], str]] = {}
+    checks: Mapping[str, Check],
+    *,
+    alive: Mapping[str, Check] = _NO_CHECKS,
+    details: Mapping[str, Detail] = _NO_DETAILS,
+    routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the application of the admin port for a service with these readiness checks.
 
-    `details` are shown beside them, as they are when somebody asks.
+    A failing check among `alive` asks for a restart of the process. `details` are shown beside the
+    checks, as they are when somebody asks. `routes` are further ones, for the other parts of the
+    mesh.
     """
 
     async def livez(_: Request) -> Response:
+        results = await _results(alive)
+        if any(results.values()):
+            return JSONResponse(_report("not-alive", results), status_code=503)
         return JSONResponse({"status": "alive"})
 
     async def readyz(_: Request) -> Response:
-        results = {name: await check() for name, check in checks.items()}
+        results = await _results(checks)
         ready = not any(results.values())
-        return JSONResponse(
-            {
-                "status": "ready" if ready else "not-ready",
-                "checks": {name: problem or "ok" for name, problem in results.items()},
-                "details": {name: detail() for name, detail in details.items()},
-            },
-            status_code=200 if ready else 503,
-        )
+        report = _report("ready" if ready else "not-ready", results)
+        report["details"] = {name: detail() for name, detail in details.items()}
+        return JSONResponse(report, status_code=200 if ready else 503)
 
     async def show_metrics(_: Request) -> Response:
         body, content_type = metrics.exposition()
         return Response(body, headers={"content-type": content_type})
 
-    return Starlette(
-        routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", show_metrics)]
-    )
+    health = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", show_metrics)]
+    return Starlette(routes=[*health, *routes])
 
 
-__all__ = ["Check", "at_start", "create_admin_app"]
+async def _results(checks: Mapping[str, Check]) -> dict[str, str | None]:
+    return {name: await check() for name, check in checks.items()}
+
+
+def _report(status: str, results: Mapping[str, str | None]) -> dict[str, object]:
+    return {
+        "status": status,
+        "checks": {name: problem or "ok" for name, problem in results.items()},
+    }
+
+
+__all__ = ["Check", "Detail", "at_start", "create_admin_app"]

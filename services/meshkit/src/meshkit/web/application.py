@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from meshkit.entropy import random_block
-from meshkit.errors import InternalError, MeshError
+from meshkit.errors import InternalError, MeshError, TenantTerminating
 from meshkit.limits.headers import limit_headers
 from meshkit.telemetry import metrics
 from meshkit.tenancy.admission import admit
@@ -51,6 +51,7 @@ class Application:
         self._authenticator = authenticator
         self._tenants = tenants
         self._limits = limits
+        self._handled: dict[str, int] = {}
         self._parameters = {
             operation.name: frozenset(p.name for p in operation.parameters if p.place == "query")
             for operation in self.operations
@@ -81,6 +82,11 @@ class Application:
         metrics.count_request(name, reply.status)
         await _send(send, call, reply, with_body=scope["method"] != "HEAD")
 
+    def busy_with(self, tenant_uid: str) -> bool:
+        """Return whether a request of this tenant is being handled: once the tenant is not served
+        any more and this is False, nothing that it was allowed before can still happen."""
+        return tenant_uid in self._handled
+
     async def _serve(
         self, operation: Operation, call: Call, query_string: bytes, receive: Receive
     ) -> Reply:
@@ -99,7 +105,23 @@ class Application:
             media_type = content_type(call.headers, body.content_types)
             raw = await read_body(receive, call.headers, body.limit)
             call.body = body.decode(media_type, raw)
+        if operation.tenant_scoped:
+            return await self._handle(operation, call)
         return await operation.handler(call)
+
+    async def _handle(self, operation: Operation, call: Call) -> Reply:
+        """Run the handler of a tenant that is served still: its body may have taken its time."""
+        uid = call.tenant.tenant_uid
+        policy = self._tenants.get(call.tenant.tenant_id)
+        if policy is not call.policy and admit(policy).tenant_uid != uid:
+            raise TenantTerminating(f"tenant {call.tenant.tenant_id} was deleted and made again")
+        self._handled[uid] = self._handled.get(uid, 0) + 1
+        try:
+            return await operation.handler(call)
+        finally:
+            self._handled[uid] -= 1
+            if not self._handled[uid]:
+                del self._handled[uid]
 
 
 def _request_id(given: str | None) -> str:

@@ -1,0 +1,125 @@
+"""Ending every key of a tenant in the log: a tombstone for each, where it has none yet.
+
+The log is the system of record, so a tenant is gone only when each of its keys ends in a record
+without a value: that is what compaction understands, and what an index made again from the log
+obeys. A key is the tenant's if it begins with `<tenantUid>/`, to the last sign; bare events that
+others have put under keys of their own are not found here.
+
+Only keys of this tenant are kept in memory, of one partition at a time. Doing it again does
+nothing. Nobody may be writing for the tenant any more: the caller has fenced it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from meshkit.clock import WallClock, utc_now
+from meshkit.events.dead_letters import read_all
+from meshkit.events.envelope import EventType, UserEvent, record_key, timestamp, to_record
+from meshkit.events.log import USER_EVENTS, EventLog, NewRecord
+from meshkit.ids import random_id
+from meshkit.tenancy.identity import TenantContext
+
+log = structlog.get_logger()
+
+_PUBLISHED_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCount:
+    """The keys of a tenant in the log: all of them, those ended now, and those still alive."""
+
+    keys: int = 0
+    tombstoned: int = 0
+    remaining: int = 0
+
+    def __add__(self, other: "KeyCount") -> "KeyCount":
+        return KeyCount(
+            self.keys + other.keys,
+            self.tombstoned + other.tombstoned,
+            self.remaining + other.remaining,
+        )
+
+
+class KeyEraser:
+    """Reads the whole log for one tenant after the other.
+
+    A call that comes while the same is running gets the answer of that one: whoever has lost
+    patience and asks again does not make it longer.
+    """
+
+    def __init__(self, event_log: EventLog, clock: WallClock = utc_now) -> None:
+        self._log = event_log
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
+        self._running: dict[tuple[TenantContext, bool], asyncio.Task[KeyCount]] = {}
+
+    async def tombstone(self, tenant: TenantContext) -> KeyCount:
+        """End every key of the tenant that is alive. Raises LogUnavailable; then some may be."""
+        count = await self._joined(tenant, write=True)
+        log.info("tenant_keys_tombstoned", tenant=tenant.tenant_id, keys=count.tombstoned)
+        return count
+
+    async def count(self, tenant: TenantContext) -> KeyCount:
+        """Return how many keys the tenant has and how many are alive. Raises LogUnavailable."""
+        return await self._joined(tenant, write=False)
+
+    async def _joined(self, tenant: TenantContext, *, write: bool) -> KeyCount:
+        key = (tenant, write)
+        task = self._running.get(key)
+        if task is None:
+            task = asyncio.create_task(self._whole_log(tenant, write=write), name="key-scan")
+            self._running[key] = task
+            task.add_done_callback(lambda done: self._ended(key, done))
+        return await asyncio.shield(task)
+
+    def _ended(self, key: tuple[TenantContext, bool], task: asyncio.Task[KeyCount]) -> None:
+        del self._running[key]
+        # Whoever waits is told; where nobody does any more, it is no fault of the process.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("key_scan_failed", tenant=key[0].tenant_id, reason=str(error))
+
+    async def _whole_log(self, tenant: TenantContext, *, write: bool) -> KeyCount:
+        total = KeyCount()
+        async with self._one_at_a_time:
+            for partition in await self._log.ends(USER_EVENTS):
+                keys, alive = await self._keys(tenant, partition)
+                ended = await self._end(tenant, alive, partition) if write else 0
+                tombstoned = len(alive) if write else 0
+                total += KeyCount(keys, tombstoned, len(alive) - ended)
+        return total
+
+    async def _keys(self, tenant: TenantContext, partition: int) -> tuple[int, list[bytes]]:
+        """Return how many keys of the tenant a partition has, and those that are alive."""
+        mine = record_key(tenant, "")
+        newest_lives: dict[bytes, bool] = {}
+        async for record in read_all(self._log, USER_EVENTS, {partition: 0}):
+            if record.key.startswith(mine):
+                newest_lives[record.key] = record.value is not None
+        return len(newest_lives), [key for key, lives in newest_lives.items() if lives]
+
+    async def _end(self, tenant: TenantContext, keys: Sequence[bytes], partition: int) -> int:
+        """Publish a tombstone for each key; return how many it has ended in this partition."""
+        ended = 0
+        for start in range(0, len(keys), _PUBLISHED_AT_ONCE):
+            some = keys[start : start + _PUBLISHED_AT_ONCE]
+            tombstones = [self._tombstone(tenant, key) for key in some]
+            positions = await self._log.publish_many(USER_EVENTS, tombstones)
+            # Whoever else wrote this key may have put it where it does not belong: there it lives.
+            ended += sum(position.partition == partition for position in positions)
+        return ended
+
+    def _tombstone(self, tenant: TenantContext, key: bytes) -> NewRecord:
+        user_id = key.removeprefix(record_key(tenant, "")).decode(errors="replace")
+        event = UserEvent(
+            event_id=random_id(),
+            type=EventType.DELETED,
+            tenant=tenant,
+            user_id=user_id,
+            time=timestamp(self._clock()),
+            data=None,
+        )
+        # The key as it was found, also where it is not UTF-8: compaction compares bytes.
+        return NewRecord(key, None, to_record(event).headers)
