@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,46 +12,15 @@ import aiohttp
 import pytest
 
 from kube_api import KubeApi
-from mesh_process import free_admin_port
 from meshkit.clock import monotonic, utc_now
 from meshkit.kube.client import KubeClient
 from meshkit.membership.lease import LEASES, Member, Roster
 from meshkit.tenancy.kubernetes import POLICIES
 from policy_objects import policy
-from processes import Process, clean_environment, free_ports, installed
+from processes import free_ports
+from replica_process import Replica
 
 pytestmark = pytest.mark.timeout(120)
-
-LEASE_SECONDS = 3
-
-
-class Replica(Process):
-    """A service that takes its tenants from a namespace."""
-
-    def __init__(
-        self, api: KubeApi, namespace: str, folder: Path, *command: str, **settings: str
-    ) -> None:
-        folder.mkdir()
-        users, gateway = free_ports(2)
-        self.admin_port = free_admin_port()
-        environment = clean_environment(
-            DATA_DIR=str(folder / "data"),
-            TENANTS=f"kubernetes:{namespace}",
-            USER_SERVICE_PORT=str(users),
-            AI_GATEWAY_PORT=str(gateway),
-            ADMIN_PORT=str(self.admin_port),
-            MEMBER_LEASE_SECONDS=str(LEASE_SECONDS),
-            LOG_FORMAT="json",
-            **settings,
-        )
-        environment["KUBECONFIG"] = str(api.kubeconfig)
-        service, *arguments = command
-        super().__init__([installed(service), *arguments], environment, folder / "log")
-
-    @property
-    def identity(self) -> str:
-        """Who it is among the members."""
-        return f"{socket.gethostname()}-{self.admin_port}"
 
 
 @dataclass
