@@ -17,6 +17,7 @@ from meshkit.kube.client import KubeClient
 from meshkit.membership.lease import LEASES, Member, Roster
 from meshkit.tenancy.kubernetes import POLICIES
 from policy_objects import policy
+from processes import free_ports
 from replica_process import Replica
 
 pytestmark = pytest.mark.timeout(120)
@@ -63,12 +64,14 @@ class Cluster:
 
 
 @asynccontextmanager
-async def started(api: KubeApi, folder: Path, *commands: tuple[str, ...]) -> AsyncIterator[Cluster]:
+async def started(
+    api: KubeApi, folder: Path, *commands: tuple[str, ...], **settings: str
+) -> AsyncIterator[Cluster]:
     """These commands, all of them members."""
     namespace = f"n{uuid4().hex}"
     assert api.kubectl("create", "namespace", namespace).returncode == 0
     replicas = [
-        Replica(api, namespace, folder / f"replica-{number}", *command)
+        Replica(api, namespace, folder / f"replica-{number}", *command, **settings)
         for number, command in enumerate(commands)
     ]
     try:
@@ -147,3 +150,17 @@ async def test_gateway_and_a_whole_mesh_are_one_member_each(
         for replica in cluster.replicas:
             assert await asyncio.to_thread(replica.stop) == 0
         assert await cluster.leases() == set()
+
+
+async def test_indexer_is_a_member_also_while_its_store_is_away(
+    kube_api: KubeApi, tmp_path: Path
+) -> None:
+    away = f"http://127.0.0.1:{free_ports(1)[0]}"
+    async with started(kube_api, tmp_path, ("ai-gateway-indexer",), QDRANT_URL=away) as cluster:
+        (member,) = (await cluster.live(*cluster.replicas)).values()
+        assert member.service == "ai-gateway-indexer"
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{member.admin_url}/readyz") as answer,
+        ):
+            assert "watched, last heard" in (await answer.json())["details"]["policies"]

@@ -129,6 +129,7 @@ class KubernetesTenantSource:
             try:
                 if not version:
                     await self._list()
+                    self._note("")
                 version = self._version
                 async for event in self._client.watch(POLICIES, version, opened=self._opened):
                     self._apply(event)
