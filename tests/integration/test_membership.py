@@ -141,8 +141,8 @@ async def test_burst_costs_a_handful_of_writes_and_is_acknowledged_to_its_end(
         seconds, writes = time.monotonic() - started, counted("acknowledgements") - before
         print(f"1,000 policies in {seconds:.1f} s: {writes:.0f} writes")  # noqa: T201
         assert len(replica.source.policies()) == 1001
-        # A slow machine takes longer for a thousand policies; half a minute costs 25 at most.
-        assert writes <= 10 + seconds / 2
+        # What the pace promises for half a minute, and a slow machine may take that long.
+        assert writes <= 25
 
 
 async def test_lease_is_there_once_policies_were_listed_and_gone_after_an_orderly_stop(
