@@ -32,7 +32,7 @@ demo: install ## Load 2,000 people into a running mesh and show what each tenant
 .PHONY: install
 install: .venv/.installed ## Install everything the project needs into .venv
 
-.venv/.installed: $(UV) uv.lock pyproject.toml $(wildcard services/*/pyproject.toml)
+.venv/.installed: $(UV) uv.lock pyproject.toml $(wildcard services/*/pyproject.toml) k8s-operator/pyproject.toml
 	@$(UV) sync --all-packages --frozen --compile-bytecode --quiet
 	@touch $@
 

@@ -49,6 +49,18 @@ def kube_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
     api.stop()
 
 
+@pytest.fixture
+def own_api(tmp_path: Path) -> Iterator[KubeApi]:
+    """An API server that may be killed."""
+    if assets() is None:
+        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
+    api = KubeApi(tmp_path / "kube")
+    api.start()
+    api.install_crds()
+    yield api
+    api.stop()
+
+
 @pytest.fixture(scope="session")
 def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Kafka: MESH_TEST_KAFKA, else a broker of our own for this session."""

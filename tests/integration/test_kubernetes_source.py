@@ -2,57 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from builders import make_policy
-from kube_api import KubeApi, assets
+from kube_api import KubeApi
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Conflict, Expired, KubeUnavailable, NotFound
 from meshkit.tenancy.kubernetes import POLICIES, KubernetesTenantSource
-from meshkit.tenancy.policy import Provenance, ResolvedWeight
-from meshkit.tenancy.spec import API_VERSION
+from policy_objects import make_all, policy, weight
 from waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-def own_api(tmp_path: Path) -> Iterator[KubeApi]:
-    """A server that may be killed."""
-    if assets() is None:
-        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
-    api = KubeApi(tmp_path / "kube")
-    api.start()
-    api.install_crds()
-    yield api
-    api.stop()
-
-
-def policy(name: str, weight: int = 1, **changes: Any) -> dict[str, Any]:
-    resolved = ResolvedWeight(value=weight, provenance=Provenance.OVERRIDE)
-    spec = make_policy(name, weight=resolved, revision=f"r{weight}").document()
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "TenantPolicy",
-        "metadata": {"name": name},
-        "spec": spec | changes,
-    }
 
 
 @asynccontextmanager
 async def followed(api: KubeApi) -> AsyncIterator[tuple[KubeClient, KubernetesTenantSource]]:
     async with KubeClient(api.connection()) as client, KubernetesTenantSource(client) as source:
         yield client, source
-
-
-def weight(source: KubernetesTenantSource, name: str) -> int | None:
-    found = source.get(name)
-    return found.weight.value if found is not None else None
 
 
 async def test_edit_is_in_force_at_once_and_its_version_is_told(kube_api: KubeApi) -> None:
@@ -99,6 +67,7 @@ async def test_server_that_restarts_costs_no_policy_and_no_change(own_api: KubeA
         own_api.server.kill()
         await eventually(lambda: source.staleness > 0)
         assert (weight(source, "kept"), await source.check()) == (3, None)
+        assert "s ago; not watched: " in source.freshness()
         with pytest.raises(KubeUnavailable):
             await client.list(POLICIES)
         await asyncio.to_thread(own_api.start)
@@ -107,6 +76,7 @@ async def test_server_that_restarts_costs_no_policy_and_no_change(own_api: KubeA
         await eventually(lambda: weight(source, "kept") == 4, 30)
         await eventually(lambda: source.get("gone") is None)
         assert source.staleness == 0
+        assert source.freshness().startswith("watched, last heard ")
 
 
 async def test_process_that_starts_without_a_server_knows_nobody_yet(own_api: KubeApi) -> None:
@@ -119,6 +89,7 @@ async def test_process_that_starts_without_a_server_knows_nobody_yet(own_api: Ku
                     await asyncio.sleep(0.01)
             assert source.get("tenant-a") is None
             assert source.staleness > 0
+            assert source.freshness().startswith("never heard; not watched: ")
             await asyncio.to_thread(own_api.start)
             async with asyncio.timeout(30):
                 await source.loaded()
@@ -179,13 +150,7 @@ async def test_more_policies_than_fit_on_a_page_are_all_listed(
     assert kube_api.kubectl("create", "namespace", namespace).returncode == 0
     async with KubeClient(kube_api.connection(namespace)) as client:
         names = [f"tenant-{number}" for number in range(1200)]
-        room = asyncio.Semaphore(16)
-
-        async def make(name: str) -> None:
-            async with room:
-                await client.create(POLICIES, policy(name))
-
-        await asyncio.gather(*(make(name) for name in names))
+        await make_all(client, names)
         async with KubernetesTenantSource(client) as source:
             await source.loaded()
             assert set(source.policies()) == set(names)

@@ -12,7 +12,9 @@ from meshkit.settings import settings_markdown
 from meshkit.web.problem import errors_markdown
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted((ROOT / "services").glob("*/src/**/*.py"))
+MODULES = sorted(
+    [*(ROOT / "services").glob("*/src/**/*.py"), *(ROOT / "k8s-operator/src").glob("**/*.py")]
+)
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tenants/*.md")]
 TRACKED = [
     ROOT / line
@@ -113,6 +115,7 @@ def test_generated_document_is_as_generated(path: str, render: object) -> None:
         ("qdrant_edge", ["vector_store/edge_collection.py"]),
         ("qdrant_client", ["vector_store/qdrant_layout.py"]),
         ("confluent_kafka", [f"events/kafka_{m}.py" for m in KAFKA_MODULES]),
+        ("kopf", ["tenant_operator/handlers.py", "tenant_operator/main.py"]),
     ],
 )
 def test_outside_systems_have_one_door_each(package: str, doors: list[str]) -> None:

@@ -54,6 +54,9 @@ class Policies:
     async def check(self) -> str | None:
         return None
 
+    def freshness(self) -> str:
+        return "as given"
+
     async def close(self) -> None: ...
 
 

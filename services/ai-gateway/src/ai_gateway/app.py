@@ -17,11 +17,11 @@ from meshkit.backends import opened_event_log, position_sealer
 from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
+from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run
-from meshkit.settings import MeshSettings
+from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
-from meshkit.tenancy.sources import watching
 from meshkit.web.admin import Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
@@ -99,7 +99,8 @@ async def running_gateway(
         search = UserSearch(store, vectorizer, after_timeout=settings.after_timeout_seconds)
         public = create_app(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
         routes = [points_route(store, tenants), draining_route(tenants, public.busy_with, *busy)]
-        yield Gateway(public, create_admin_app(checks, routes=routes))
+        details = {"policies": tenants.freshness}
+        yield Gateway(public, create_admin_app(checks, details=details, routes=routes))
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
@@ -111,7 +112,7 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
         log = None
         if settings.qdrant_url is None:
             log = await stack.enter_async_context(opened_event_log(settings))
-        tenants = await stack.enter_async_context(watching(settings.tenants))
+        tenants = await stack.enter_async_context(watching_as_member(settings, "ai-gateway", admin))
         gateway = await stack.enter_async_context(
             running_gateway(settings, log=log, tenants=tenants, limiter=RateLimiter())
         )
@@ -122,4 +123,4 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Entry point of the `ai-gateway` command."""
-    run(serve)
+    run(serve, load_settings)

@@ -11,10 +11,10 @@ from ai_gateway.indexing import IndexingHealth, create_indexer, indexing
 from ai_gateway.stores import create_vectorizer, opened_store
 from meshkit.backends import opened_event_log
 from meshkit.errors import StartError
+from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run, until
-from meshkit.settings import MeshSettings
+from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.source import TenantSource
-from meshkit.tenancy.sources import watching
 from meshkit.web.admin import create_admin_app
 from meshkit.web.erasure import draining_route
 from meshkit.web.server import bind, serving
@@ -36,9 +36,13 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
 
 async def _run(settings: MeshSettings, admin: socket.socket) -> None:
     health = IndexingHealth()
-    async with watching(settings.tenants) as tenants:
-        routes = [draining_route(tenants, health.busy_with)]
-        async with serving(create_admin_app({"indexer": health.check}, routes=routes), admin):
+    async with watching_as_member(settings, "ai-gateway-indexer", admin) as tenants:
+        app = create_admin_app(
+            {"indexer": health.check},
+            details={"policies": tenants.freshness},
+            routes=[draining_route(tenants, health.busy_with)],
+        )
+        async with serving(app, admin):
             await _index(settings, health, tenants)
 
 
@@ -56,4 +60,4 @@ async def _index(settings: MeshSettings, health: IndexingHealth, tenants: Tenant
 
 def main() -> None:
     """Entry point of the `ai-gateway-indexer` command."""
-    run(serve)
+    run(serve, load_settings)

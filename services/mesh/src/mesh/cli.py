@@ -52,4 +52,4 @@ def start(
     except StartError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    run(up.serve, settings)
+    run(up.serve, lambda: settings)

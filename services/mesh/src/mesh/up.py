@@ -19,10 +19,10 @@ from ai_gateway.app import running_gateway
 from meshkit.backends import kafka_connection, opened_event_log, position_sealer
 from meshkit.errors import LogUnavailable, StartError
 from meshkit.limits.gcra import RateLimiter
+from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import until
 from meshkit.settings import MeshSettings
 from meshkit.tenancy.source import TenantSource
-from meshkit.tenancy.sources import watching
 from meshkit.web.server import bind, serving
 from user_service.app import ADMIN_PORT as USERS_ADMIN_PORT
 from user_service.app import create_admin, create_app
@@ -48,7 +48,8 @@ async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
     await _ensure_topics(settings)
     async with contextlib.AsyncExitStack() as stack:
         log = await stack.enter_async_context(opened_event_log(settings))
-        tenants = await stack.enter_async_context(watching(settings.tenants))
+        # One process is one member, whatever it serves.
+        tenants = await stack.enter_async_context(watching_as_member(settings, "mesh", ports[0]))
         gateway = await stack.enter_async_context(
             running_gateway(settings, log=log, tenants=tenants, limiter=limiter)
         )

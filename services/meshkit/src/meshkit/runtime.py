@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import uvloop
 
 from meshkit.errors import StartError
-from meshkit.settings import MeshSettings, load_settings
+from meshkit.settings import MeshSettings
 from meshkit.telemetry.logs import configure_logging
 from meshkit.telemetry.tracing import configure_tracing
 
@@ -25,14 +25,17 @@ log = structlog.get_logger()
 # Requests leave little garbage in cycles; the default of 700 spends a tenth of the time looking.
 _GC_THRESHOLDS = (20_000, 20, 50)
 
-Serve = Callable[[MeshSettings, asyncio.Event], Awaitable[None]]
+S = TypeVar("S", bound=MeshSettings)
+
+Serve = Callable[[S, asyncio.Event], Awaitable[None]]
 """Runs until the event is set."""
 
 
-def run(serve: Serve, settings: MeshSettings | None = None) -> None:
-    """Run a service to its end; exits with status 2 where it cannot start."""
+def run(serve: Serve[S], load: Callable[[], S]) -> None:
+    """Run a service to its end with the settings that it loads; exits with status 2 where it cannot
+    start."""
     try:
-        settings = settings or load_settings()
+        settings = load()
         configure_logging(settings.log_format, settings.log_level)
         configure_tracing(settings.traces)
         uvloop.run(_until_signalled(serve, settings))
@@ -55,8 +58,15 @@ async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         working.result()
 
 
-async def _until_signalled(serve: Serve, settings: MeshSettings) -> None:
+async def _until_signalled(serve: Serve[S], settings: S) -> None:
     stop = asyncio.Event()
+    handle_signals(stop)
+    tune_garbage_collection()
+    await serve(settings, stop)
+
+
+def handle_signals(stop: asyncio.Event) -> None:
+    """Have SIGINT and SIGTERM set `stop`, and the second of them end the process at once."""
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
@@ -67,8 +77,6 @@ async def _until_signalled(serve: Serve, settings: MeshSettings) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
-    tune_garbage_collection()
-    await serve(settings, stop)
 
 
 def tune_garbage_collection() -> None:
@@ -77,4 +85,4 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-__all__ = ["Serve", "run", "tune_garbage_collection", "until"]
+__all__ = ["Serve", "handle_signals", "run", "tune_garbage_collection", "until"]

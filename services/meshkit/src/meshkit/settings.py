@@ -6,7 +6,7 @@ name and what it takes.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,6 +32,26 @@ class MeshSettings(BaseSettings):
         "tenants",
         description="Folder of Tenant and TenantPlan files, watched; or `kubernetes[:namespace]`:"
         " the TenantPolicy objects of a cluster.",
+    )
+    member_lease_seconds: int = Field(
+        15,
+        ge=3,
+        le=60,
+        description="With tenants from a cluster: how long this replica counts as live after it was"
+        " last heard of. It renews its Lease three times as often.",
+    )
+    pod_name: str | None = Field(
+        None,
+        description="Name of the pod, set by the chart; the replica's identity. Unset: host name"
+        " and admin port.",
+    )
+    pod_uid: str | None = Field(
+        None, description="UID of the pod, set by the chart; its Lease is removed together with it."
+    )
+    pod_ip: str | None = Field(
+        None,
+        description="Address of the pod, set by the chart; where other replicas find the admin"
+        " port. Unset: `MESH_HOST`.",
     )
     host: str = Field("127.0.0.1", description="Address that the public and admin ports listen on.")
     user_service_port: Port = Field(8081, description="Public port of user-service.")
@@ -114,10 +134,18 @@ class MeshSettings(BaseSettings):
         return self
 
 
+S = TypeVar("S", bound=MeshSettings)
+
+
 def load_settings() -> MeshSettings:
     """Return the settings of this process. Raises SettingsError naming each bad variable."""
+    return settings_of(MeshSettings)
+
+
+def settings_of(kind: type[S]) -> S:
+    """Return the settings of a process that has more of them. Raises SettingsError."""
     try:
-        return MeshSettings()
+        return kind()
     except ValidationError as error:
         problems = [
             f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
@@ -145,4 +173,11 @@ def settings_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-__all__ = ["PREFIX", "MeshSettings", "SettingsError", "load_settings", "settings_markdown"]
+__all__ = [
+    "PREFIX",
+    "MeshSettings",
+    "SettingsError",
+    "load_settings",
+    "settings_markdown",
+    "settings_of",
+]

@@ -10,11 +10,11 @@ from meshkit.backends import opened_event_log, position_sealer
 from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
+from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run
-from meshkit.settings import MeshSettings
+from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
-from meshkit.tenancy.sources import watching
 from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
@@ -67,7 +67,7 @@ def create_admin(public: Application, *, log: EventLog, tenants: TenantSource) -
         tombstones_route(KeyEraser(log), tenants),
         draining_route(tenants, public.busy_with),
     ]
-    return create_admin_app(checks, routes=routes)
+    return create_admin_app(checks, details={"policies": tenants.freshness}, routes=routes)
 
 
 async def _usage(_: TenantContext) -> Mapping[str, int]:
@@ -80,7 +80,10 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     public = bind(settings.host, settings.user_service_port, "MESH_USER_SERVICE_PORT")
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
     sealer = position_sealer(settings)
-    async with opened_event_log(settings) as log, watching(settings.tenants) as tenants:
+    async with (
+        opened_event_log(settings) as log,
+        watching_as_member(settings, "user-service", admin) as tenants,
+    ):
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
         operations = create_admin(app, log=log, tenants=tenants)
         async with serving(operations, admin), serving(app, public):
@@ -89,4 +92,4 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Entry point of the `user-service` command."""
-    run(serve)
+    run(serve, load_settings)

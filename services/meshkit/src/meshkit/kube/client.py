@@ -6,7 +6,7 @@ keeping up with policies within a quarter of a second rests on; so that part is 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Self
 
 import aiohttp
@@ -36,6 +36,11 @@ class KubeClient:
         """The namespace that objects are in where none is named."""
         return self._connection.namespace
 
+    @property
+    def pod_namespace(self) -> str | None:
+        """The namespace of the pod that this process runs in, None where it runs in none."""
+        return self._connection.pod_namespace
+
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             timeout=_TIMEOUT,
@@ -51,14 +56,15 @@ class KubeClient:
             await asyncio.sleep(_CLOSING_SECONDS)
 
     async def list(
-        self, resource: Resource, *, namespace: str | None = None
+        self, resource: Resource, *, namespace: str | None = None, labels: str = ""
     ) -> tuple[list[Object], str]:
-        """Return all objects, in pages, and the version from which to watch.
+        """Return all objects (with `labels`, those that the selector takes), in pages, and the
+        version from which to watch.
 
         Raises KubeUnavailable, KubeRefused.
         """
         items: list[Object] = []
-        parameters = {"limit": str(_PAGE)}
+        parameters = {"limit": str(_PAGE)} | ({"labelSelector": labels} if labels else {})
         while True:
             path = resource.path(namespace or self.namespace)
             page = await self._call("GET", path, parameters=parameters)
@@ -69,10 +75,16 @@ class KubeClient:
             parameters["continue"] = following
 
     async def watch(
-        self, resource: Resource, version: str, *, namespace: str | None = None
+        self,
+        resource: Resource,
+        version: str,
+        *,
+        namespace: str | None = None,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[WatchEvent]:
         """Yield what happens from `version` on, with bookmarks, until the server ends the watch.
 
+        `opened` is called once the server has agreed, which may be long before the first event.
         Raises Expired where the server does not remember that version, KubeUnavailable.
         """
         parameters = {
@@ -91,6 +103,7 @@ class KubeClient:
             ) as answer:
                 if answer.status != 200:
                     raise refusal(answer.status, await answer.read())
+                opened()
                 async for line in answer.content:
                     yield _event(line)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -106,6 +119,14 @@ class KubeClient:
         """Make an object and return it. Raises Conflict where there is one, KubeUnavailable."""
         path = resource.path(namespace or self.namespace)
         return await self._call("POST", path, document)
+
+    async def replace(
+        self, resource: Resource, document: Object, *, namespace: str | None = None
+    ) -> Object:
+        """Write an object whole and return it. Raises Conflict where it is another version by now,
+        NotFound, KubeUnavailable."""
+        path = resource.path(namespace or self.namespace, document["metadata"]["name"])
+        return await self._call("PUT", path, document)
 
     async def apply(
         self,

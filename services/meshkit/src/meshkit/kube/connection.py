@@ -17,12 +17,14 @@ _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
 @dataclass(frozen=True, slots=True)
 class KubeConnection:
     """Where the API server is, and how to prove who we are. `token` is asked for every request:
-    tokens are renewed while we run."""
+    tokens are renewed while we run. `pod_namespace` is where our pod is, None where we are in none.
+    """
 
     url: str
     tls: ssl.SSLContext
     namespace: str
     token: Callable[[], Awaitable[str | None]]
+    pod_namespace: str | None = None
 
 
 async def connect(namespace: str | None = None) -> KubeConnection:
@@ -43,11 +45,13 @@ def _in_pod(host: str, port: str, namespace: str | None) -> KubeConnection:
         return (_ACCOUNT / "token").read_text().strip()
 
     address = f"[{host}]" if ":" in host else host
+    own = (_ACCOUNT / "namespace").read_text().strip()
     return KubeConnection(
         f"https://{address}:{port}",
         ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt")),
-        namespace or (_ACCOUNT / "namespace").read_text().strip(),
+        namespace or own,
         token,
+        own,
     )
 
 

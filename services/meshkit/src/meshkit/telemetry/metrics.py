@@ -40,7 +40,33 @@ FOREIGN_POINTS = Counter(
     "mesh_foreign_points_total", "Hits of another tenant, dropped on the way out: has to stay 0."
 )
 POLICIES = Gauge("mesh_tenant_policies", "Tenant policies in force in this process.")
+POLICIES_STALENESS = Gauge(
+    "mesh_policies_staleness_seconds",
+    "For how long nothing was heard from the API server that policies come from; 0 while watched.",
+)
 TENANT_PROBLEMS = Gauge("mesh_tenant_problems", "Tenants or plans declared but not in force.")
+RECONCILES = Counter(
+    "mesh_operator_reconciles_total", "Tenants looked at by the operator.", ("outcome",)
+)
+OPERATOR_QUEUE = Gauge("mesh_operator_queue_tenants", "Tenants that wait to be looked at.")
+OPERATOR_TENANTS = Gauge("mesh_operator_tenants", "Tenants that the operator looks after.")
+OPERATOR_ERASING = Gauge("mesh_operator_erasing_tenants", "Tenants that are being erased.")
+OPERATOR_LEADER = Gauge("mesh_operator_leader", "1 in the operator that is at work, else 0.")
+MEMBERS = Gauge("mesh_members", "Live replicas of the services.")
+POLICY_PROPAGATION = Histogram(
+    "mesh_policy_propagation_seconds",
+    "From a policy written to obeyed by every live replica.",
+    buckets=_FAST,
+)
+ACKNOWLEDGEMENTS = Counter(
+    "mesh_member_acknowledgements_total",
+    "Writes of this replica's Lease: policies acknowledged, and renewals.",
+)
+ACKNOWLEDGEMENT_FAILURES = Counter(
+    "mesh_member_acknowledgement_failures_total",
+    "Writes of this replica's Lease that failed: the API server was away, or refused.",
+    ("reason",),
+)
 
 _requests: dict[tuple[str, int], Counter] = {}
 
@@ -64,6 +90,8 @@ def exposition() -> tuple[bytes, str]:
 
 
 __all__ = [
+    "ACKNOWLEDGEMENTS",
+    "ACKNOWLEDGEMENT_FAILURES",
     "EVENTS_DEAD_LETTERED",
     "EVENTS_FENCED",
     "EVENTS_INDEXED",
@@ -71,7 +99,15 @@ __all__ = [
     "FRESHNESS",
     "INDEXER_LAG",
     "INDEXER_RETRIES",
+    "MEMBERS",
+    "OPERATOR_ERASING",
+    "OPERATOR_LEADER",
+    "OPERATOR_QUEUE",
+    "OPERATOR_TENANTS",
     "POLICIES",
+    "POLICIES_STALENESS",
+    "POLICY_PROPAGATION",
+    "RECONCILES",
     "REFUSALS",
     "REQUESTS",
     "REQUEST_FAULTS",

@@ -183,6 +183,10 @@ def _text(description: str, **more: Any) -> dict[str, Any]:
     return {"type": "string", "description": description, **more}
 
 
+def _count(description: str) -> dict[str, Any]:
+    return {"type": "integer", "format": "int64", "description": description}
+
+
 _TENANT_STATUS: dict[str, Any] = {
     "type": "object",
     "description": "What the operator has found and done.",
@@ -201,6 +205,16 @@ _TENANT_STATUS: dict[str, Any] = {
                 "storedUsers": _text("Stored users, of how many."),
                 "eventsPerDay": _text("Events today (UTC), of how many."),
                 "llmTokensPerDay": _text("LLM tokens today (UTC), of how many."),
+            },
+        },
+        "erasure": {
+            "type": "object",
+            "description": "What is being erased, with deletionPolicy Delete.",
+            "properties": {
+                "startedAt": _text("When it began.", format="date-time"),
+                "points": _count("Points in the vector store that there were."),
+                "keys": _count("Keys in the event log that there were."),
+                "verifiedAt": _text("When nothing was left, twice.", format="date-time"),
             },
         },
         "conditions": {

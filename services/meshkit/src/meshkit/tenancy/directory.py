@@ -97,6 +97,10 @@ class DirectoryTenantSource:
         """Return None: a folder that has vanished leaves its tenants in force."""
         return None
 
+    def freshness(self) -> str:
+        """Return that the folder is watched, or why not."""
+        return f"not watched: {self._trouble}" if self._trouble else "watched"
+
     async def close(self) -> None:
         """Stop watching. The last policies stay readable."""
         if self._watching is not None:

@@ -1,15 +1,15 @@
 """Tenants from the Kubernetes API: the TenantPolicy objects that the operator writes.
 
-List once, then watch: a change is in force as soon as its line is read. The watch starts again
-where it ended; where the server has forgotten that, everything is listed anew and only what differs
-is swapped. While the API server is away the last policies stay in force, and `staleness` says for
-how long nothing was heard. A process that starts without an API server knows nobody and refuses
-everybody until it has listed once (ADR 0012).
+List once, then watch: a change is in force as soon as its line is read, and then followers are told
+(`follow`). The watch starts again where it ended; where the server has forgotten that, all is
+listed anew and only what differs is swapped. While the API server is away the last policies stay in
+force, and `staleness` says for how long nothing was heard. A process that starts without an API
+server knows nobody and refuses everybody until it has listed once (ADR 0012).
 """
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -36,7 +36,7 @@ from meshkit.tenancy.spec import GROUP
 log = structlog.get_logger()
 
 POLICIES = Resource(GROUP, VERSION, "tenantpolicies")
-_BACKOFF_LEAST, _BACKOFF_MOST = 0.1, 10.0
+_BACKOFF_LEAST, _BACKOFF_MOST = 0.1, 2.0
 
 
 class KubernetesTenantSource:
@@ -55,7 +55,14 @@ class KubernetesTenantSource:
         self._listed = asyncio.Event()
         self._heard_at = clock()
         self._trouble = "the policies have not been listed yet"
+        self._backoff = _BACKOFF_LEAST
+        self._followers: list[Callable[[], None]] = []
         self._watching: asyncio.Task[None] | None = None
+
+    def follow(self, follower: Callable[[], None]) -> None:
+        """Call `follower` whenever `applied_version` has moved by an event or a list, also where no
+        policy is another one by that. Bookmarks move it without a call."""
+        self._followers.append(follower)
 
     @property
     def applied_version(self) -> str:
@@ -66,6 +73,13 @@ class KubernetesTenantSource:
     def staleness(self) -> float:
         """For how many seconds nothing was heard from the API server; 0 while it is watched."""
         return self._clock() - self._heard_at if self._trouble else 0.0
+
+    def freshness(self) -> str:
+        """Return when something was last heard, and what is in the way where it is."""
+        heard = f"last heard {self._clock() - self._heard_at:.0f} s ago"
+        if not self._listed.is_set():
+            heard = "never heard"
+        return f"{heard}; not watched: {self._trouble}" if self._trouble else f"watched, {heard}"
 
     def get(self, tenant_id: str) -> TenantPolicy | None:
         """Return the policy of the tenant called `tenant_id`, or None where there is none."""
@@ -87,7 +101,8 @@ class KubernetesTenantSource:
 
     async def start(self) -> None:
         """Keep listing and watching in the background until `close`."""
-        self._watching = asyncio.create_task(self._follow(), name="policy-watch")
+        metrics.POLICIES_STALENESS.set_function(lambda: self.staleness)
+        self._watching = asyncio.create_task(self._keep_up(), name="policy-watch")
 
     async def loaded(self) -> None:
         """Return once all policies have been listed."""
@@ -107,17 +122,15 @@ class KubernetesTenantSource:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _follow(self) -> None:
+    async def _keep_up(self) -> None:
         """List where needed, then watch; whatever goes wrong, policies stay and so do we."""
-        backoff, version = _BACKOFF_LEAST, ""
+        version = ""
         while True:
             try:
                 if not version:
                     await self._list()
                 version = self._version
-                self._note("")
-                backoff = _BACKOFF_LEAST
-                async for event in self._client.watch(POLICIES, version):
+                async for event in self._client.watch(POLICIES, version, opened=self._opened):
                     self._apply(event)
                     version = self._version
                 continue
@@ -131,8 +144,13 @@ class KubernetesTenantSource:
                 log.exception("policy_watch_failed")
                 self._note(f"{type(error).__name__}: {error}")
                 version = ""
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-            backoff = min(_BACKOFF_MOST, backoff * 2)
+            await asyncio.sleep(self._backoff * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            self._backoff = min(_BACKOFF_MOST, self._backoff * 2)
+
+    def _opened(self) -> None:
+        self._heard_at = self._clock()
+        self._backoff = _BACKOFF_LEAST
+        self._note("")
 
     async def _list(self) -> None:
         objects, version = await self._client.list(POLICIES)
@@ -142,7 +160,7 @@ class KubernetesTenantSource:
         self._version = version
         self._heard_at = self._clock()
         self._listed.set()
-        self._swapped(changed)
+        self._settled(changed)
 
     def _apply(self, event: WatchEvent) -> None:
         self._heard_at = self._clock()
@@ -154,8 +172,8 @@ class KubernetesTenantSource:
             changed = self._remove(metadata["name"])
         # Only now: whoever reads it is told that this version is in force.
         self._version = metadata["resourceVersion"]
-        if changed:
-            self._swapped({metadata["name"]})
+        if event.type != "BOOKMARK":
+            self._settled({metadata["name"]} if changed else set())
 
     def _put(self, found: Object) -> bool:
         """Take a policy in; return whether anything is different by that."""
@@ -181,14 +199,16 @@ class KubernetesTenantSource:
         self._problems.pop(name, None)
         return self._policies.pop(name, None) is not None
 
-    def _swapped(self, changed: set[str]) -> None:
-        if not changed:
-            return
-        self._snapshot = None
-        metrics.POLICIES.set(len(self._policies))
+    def _settled(self, changed: set[str]) -> None:
+        """Tell of a version that is in force, and of the tenants that are different by it."""
         metrics.TENANT_PROBLEMS.set(len(self._problems))
-        if self._on_change is not None:
-            self._on_change(frozenset(changed))
+        if changed:
+            self._snapshot = None
+            metrics.POLICIES.set(len(self._policies))
+            if self._on_change is not None:
+                self._on_change(frozenset(changed))
+        for follower in self._followers:
+            follower()
 
     def _note(self, trouble: str) -> None:
         if trouble != self._trouble:

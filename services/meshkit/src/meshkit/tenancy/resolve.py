@@ -9,6 +9,7 @@ resolved value knows its layer, and one that was capped says `ceiling`.
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid5
 
 from meshkit.tenancy.identity import InvalidTenantUid, TenantId, parse_tenant_uid
@@ -109,7 +110,12 @@ def resolve(tenant: Tenant, plan: TenantPlan | None) -> TenantPolicy:
         quotas=_quotas(layers, ceilings),
         llm=_llm(layers, ceilings),
     )
-    return policy.model_copy(update={"revision": _revision(policy)})
+    return _revised(policy)
+
+
+def in_state(policy: TenantPolicy, state: TenantState) -> TenantPolicy:
+    """Return a policy as it is in another state, with a revision of its own."""
+    return policy if policy.state is state else _revised(policy, state=state)
 
 
 def _check_uids(tenant: Tenant) -> None:
@@ -215,9 +221,12 @@ def _llm(layers: Sequence[Layer], ceilings: Limits) -> ResolvedLLM:
     return ResolvedLLM(models=models, default_model=default, provenance=provenance)
 
 
-def _revision(policy: TenantPolicy) -> str:
-    canonical = json.dumps(policy.document(), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+def _revised(policy: TenantPolicy, **changes: Any) -> TenantPolicy:
+    """Return a policy with these changes, and the digest of what it then says."""
+    document = policy.model_copy(update=changes | {"revision": ""}).document()
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    revision = hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return policy.model_copy(update=changes | {"revision": revision})
 
 
 __all__ = [
@@ -225,6 +234,7 @@ __all__ = [
     "DEFAULTS",
     "DEFAULT_PLAN",
     "ResolutionError",
+    "in_state",
     "plan_name",
     "resolve",
     "tenant_uid",

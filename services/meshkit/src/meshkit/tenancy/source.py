@@ -52,6 +52,9 @@ class TenantSource(Protocol):
     async def check(self) -> str | None:
         """Return why nothing has been loaded yet, None from then on, for `/readyz`."""
 
+    def freshness(self) -> str:
+        """Return how fresh what is in force is, in a few words, as a detail of `/readyz`."""
+
     async def close(self) -> None:
         """Stop watching. The last policies stay readable."""
 

@@ -16,6 +16,8 @@ from meshkit.tenancy.policy import Enforcement
 GROUP = "mesh.distributedai.io"
 API_VERSION = f"{GROUP}/v1alpha1"
 UID_ANNOTATION = f"{GROUP}/uid"
+ERASE_FINALIZER = f"{GROUP}/erase"
+"""Holds a Tenant that is being deleted until its data is erased (`deletionPolicy: Delete`)."""
 
 RateLimitName = Literal["users.write", "users.search", "ai.requests"]
 QuotaName = Literal["storedUsers", "eventsPerDay", "llmTokensPerDay"]
@@ -183,6 +185,7 @@ class TenantPlan(SpecPart):
 
 __all__ = [
     "API_VERSION",
+    "ERASE_FINALIZER",
     "GROUP",
     "LLM",
     "UID_ANNOTATION",

@@ -42,6 +42,10 @@ class StaticTenantSource:
         """Return None."""
         return None
 
+    def freshness(self) -> str:
+        """Return that nothing is watched."""
+        return "as given"
+
     async def close(self) -> None:
         """Nothing to stop."""
 

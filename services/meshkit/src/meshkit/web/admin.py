@@ -2,7 +2,8 @@
 
 `/livez` says that the process runs its loop and, where it has reasons of its own to be restarted,
 that none of them holds; `/readyz` runs the service's checks and names the one that fails, so that
-traffic stays away until all hold. Routes under `/internal/` are for the other parts of the mesh.
+traffic stays away until all hold. Its details say more, and decide nothing. Routes under
+`/internal/` are for the other parts of the mesh.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,7 +20,11 @@ from meshkit.telemetry import metrics
 Check = Callable[[], Awaitable[str | None]]
 """Returns None where all is well, else what is wrong, in a few words."""
 
+Detail = Callable[[], str]
+"""Returns something worth knowing, in a few words."""
+
 _NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
+_NO_DETAILS: Mapping[str, Detail] = MappingProxyType({})
 
 
 def at_start(attempt: Callable[[], Awaitable[object]]) -> Check:
@@ -48,12 +53,14 @@ def create_admin_app(
     checks: Mapping[str, Check],
     *,
     alive: Mapping[str, Check] = _NO_CHECKS,
+    details: Mapping[str, Detail] = _NO_DETAILS,
     routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the application of the admin port for a service with these readiness checks.
 
-    A failing check among `alive` asks for a restart of the process. `routes` are further ones, for
-    the other parts of the mesh.
+    A failing check among `alive` asks for a restart of the process. `details` are shown beside the
+    checks, as they are when somebody asks. `routes` are further ones, for the other parts of the
+    mesh.
     """
 
     async def livez(_: Request) -> Response:
@@ -64,9 +71,10 @@ def create_admin_app(
 
     async def readyz(_: Request) -> Response:
         results = await _results(checks)
-        if any(results.values()):
-            return JSONResponse(_report("not-ready", results), status_code=503)
-        return JSONResponse(_report("ready", results))
+        ready = not any(results.values())
+        report = _report("ready" if ready else "not-ready", results)
+        report["details"] = {name: detail() for name, detail in details.items()}
+        return JSONResponse(report, status_code=200 if ready else 503)
 
     async def show_metrics(_: Request) -> Response:
         body, content_type = metrics.exposition()
@@ -87,4 +95,4 @@ def _report(status: str, results: Mapping[str, str | None]) -> dict[str, object]
     }
 
 
-__all__ = ["Check", "at_start", "create_admin_app"]
+__all__ = ["Check", "Detail", "at_start", "create_admin_app"]

@@ -1,0 +1,72 @@
+"""What kopf calls: every event of the watched kinds, handed on as it is.
+
+Low-level handlers only. kopf's own bookkeeping (annotations, two patches for each change, waiting
+for its own patches to come back) is for operators that act on differences; this one compares.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from meshkit.kube.objects import Object, Resource
+from meshkit.membership.lease import LEASES, MEMBER_LABEL
+from tenant_operator.operator import WATCHED
+
+Told = Callable[[Resource, str | None, Object], None]
+
+_INACTIVITY_SECONDS = 70.0
+# Whole seconds: kopf writes it into the address as it is, and the server reads an integer.
+_SERVER_SECONDS = 600
+
+
+class Backoffs:
+    """Delays before the next try of a request, in seconds: for ever, since an API server that is
+    away for long is no reason to end."""
+
+    def __iter__(self) -> Any:
+        delay = 0.2
+        while True:
+            yield delay
+            delay = min(10.0, delay * 2)
+
+
+def create_registry(told: Told) -> kopf.OperatorRegistry:
+    """Return the handlers: one for each kind, all of them `told`."""
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(login)
+    for resource in WATCHED:
+        _register(registry, resource, told)
+    return registry
+
+
+def _register(registry: kopf.OperatorRegistry, resource: Resource, told: Told) -> None:
+    async def on_event(event: Any, **_: Any) -> None:
+        told(resource, event["type"], event["object"])
+
+    kopf.on.event(
+        resource.group,
+        resource.version,
+        resource.plural,
+        id=f"told-{resource.plural}",
+        registry=registry,
+    )(on_event)
+
+
+def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+    """Return how to reach the API server: as the pod, else as the kubeconfig says."""
+    return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+
+
+def create_settings() -> kopf.OperatorSettings:
+    """Return kopf's settings: watch, and write nothing."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.inactivity_timeout = _INACTIVITY_SECONDS
+    settings.watching.server_timeout = _SERVER_SECONDS
+    settings.watching.label_selectors[LEASES.plural] = MEMBER_LABEL
+    settings.networking.request_timeout = 30.0
+    settings.networking.connect_timeout = 5.0
+    settings.networking.error_backoffs = Backoffs()
+    return settings

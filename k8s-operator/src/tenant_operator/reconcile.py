@@ -1,0 +1,228 @@
+"""One Tenant at a time: what it is to have, what it has, and what that takes.
+
+    observe ──► decide ──► write the policy ──► wait for replicas ──► write the status
+
+Every step compares before it writes, so looking again writes nothing. The status is held back for a
+moment after a policy was written: mostly every replica obeys by then, and one write says it all.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from meshkit.clock import Clock, WallClock, monotonic, utc_now
+from meshkit.kube.objects import Conflict, NotFound, Object
+from meshkit.telemetry import metrics
+from meshkit.tenancy.policy import TenantPolicy
+from tenant_operator.cluster import Cluster
+from tenant_operator.conditions import ACCEPTED, FALSE, TRUE, status_of
+from tenant_operator.deletion import Deletion, Progress, is_held
+from tenant_operator.erasers import Erasers
+from tenant_operator.membership import Membership
+from tenant_operator.observed import Observed, name_of, version_of, wanted_uid
+from tenant_operator.policies import (
+    Claim,
+    decide,
+    leaving,
+    policy_document,
+    read_policy,
+    stands,
+)
+from tenant_operator.status import (
+    Findings,
+    deleting,
+    enforcement,
+    is_written,
+    last_accepted,
+    status_document,
+)
+
+log = structlog.get_logger()
+
+SETTLE_SECONDS = 0.5
+"""For so long after a policy was written its status waits for the replicas."""
+
+LookAgain = Callable[[str, float], None]
+"""Has a name reconciled after so many seconds."""
+
+
+class Reconciler:
+    """Brings Tenants to where they are to be. `reconcile` is called for one name at a time."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        observed: Observed,
+        membership: Membership,
+        erasers: Erasers,
+        look_again: LookAgain,
+        *,
+        settle_seconds: float = SETTLE_SECONDS,
+        verify_again_seconds: float | None = None,
+        clock: Clock = monotonic,
+        wall_clock: WallClock = utc_now,
+    ) -> None:
+        self._cluster = cluster
+        self._observed = observed
+        self._membership = membership
+        self._look_again = look_again
+        self._settle_seconds = settle_seconds
+        self._clock = clock
+        self._wall_clock = wall_clock
+        # When the policy of a tenant was written whose replicas are still waited for.
+        self._written: dict[str, float] = {}
+        self._deletion = Deletion(
+            cluster,
+            observed,
+            membership,
+            erasers,
+            self._report_deletion,
+            wall_clock=wall_clock,
+            **(
+                {}
+                if verify_again_seconds is None
+                else {"verify_again_seconds": verify_again_seconds}
+            ),
+        )
+
+    @property
+    def erasing(self) -> int:
+        """How many tenants are being erased."""
+        return self._deletion.running
+
+    async def close(self) -> None:
+        """Stop what runs on its own."""
+        await self._deletion.close()
+
+    async def reconcile(self, name: str) -> None:
+        """Do what a Tenant of this name needs now. Raises KubeUnavailable, KubeRefused."""
+        try:
+            await self._reconcile(name)
+        except NotFound:
+            # It was deleted while this looked at it: the watch will say so.
+            log.info("tenant_gone", tenant=name)
+
+    async def _reconcile(self, name: str) -> None:
+        tenant = self._observed.tenants.get(name)
+        found = self._observed.policies.get(name)
+        if tenant is None:
+            await self._clear(name, found)
+        elif not tenant["metadata"].get("deletionTimestamp"):
+            tenant = await self._held_as_wanted(tenant)
+            await self._bring_into_force(tenant, found)
+        elif is_held(tenant):
+            self._deletion.advance(name)
+        else:
+            policy = read_policy(found, tenant)
+            if policy is not None:
+                await self._applied(tenant, found, leaving(policy))
+
+    async def _bring_into_force(self, tenant: Object, found: Object | None) -> None:
+        name = name_of(tenant)
+        in_force = read_policy(found, tenant)
+        decision = decide(tenant, self._observed.plan_of(tenant), in_force, self._rivals(tenant))
+        if decision.policy is not None:
+            found = await self._applied(tenant, found, decision.policy)
+        elif found is not None and in_force is None:
+            # What is there is of an earlier Tenant of this name: nobody may go on under it.
+            await self._cluster.delete_policy(name)
+            found = None
+        version = version_of(found) if found is not None else 0
+        replicas = enforcement(name, version, self._membership.live)
+        findings = Findings(decision.accepted, decision.policy, replicas)
+        if version and not replicas.complete:
+            self._membership.wait_for(name, version)
+        if replicas.complete or not self._still_settling(name):
+            self._settled(name, replicas.complete)
+            await self._write_status(tenant, findings)
+
+    def _still_settling(self, name: str) -> bool:
+        """Return whether to wait for replicas before the status is written; looks again then."""
+        written = self._written.get(name)
+        if written is None:
+            return False
+        left = written + self._settle_seconds - self._clock()
+        if left <= 0:
+            return False
+        self._look_again(name, left)
+        return True
+
+    def _settled(self, name: str, complete: bool) -> None:
+        written = self._written.pop(name, None)
+        if written is not None and complete:
+            metrics.POLICY_PROPAGATION.observe(self._clock() - written)
+
+    async def _applied(self, tenant: Object, found: Object | None, policy: TenantPolicy) -> Object:
+        """Return the TenantPolicy object with this policy, written where it is another one."""
+        wanted = policy_document(tenant, policy)
+        if found is not None and stands(found, wanted):
+            return found
+        written = await self._cluster.apply_policy(wanted)
+        self._observed.policies.saw(written)
+        self._written[name_of(tenant)] = self._clock()
+        log.info("policy_written", tenant=name_of(tenant), revision=policy.revision)
+        return written
+
+    async def _write_status(self, tenant: Object, findings: Findings) -> None:
+        status = status_document(tenant, findings, self._wall_clock())
+        if is_written(tenant, status):
+            return
+        before = status_of((tenant.get("status") or {}).get("conditions") or (), ACCEPTED)
+        self._observed.tenants.saw(await self._cluster.apply_status(tenant, status))
+        accepted = findings.accepted
+        if before != accepted.status and (accepted.status == FALSE or before == FALSE):
+            refused = accepted.status == FALSE
+            reason = accepted.reason if refused else "Accepted"
+            await self._cluster.tell(tenant, reason, accepted.message, warning=refused)
+            log.info("tenant_judged", tenant=name_of(tenant), accepted=accepted.status == TRUE)
+
+    async def _held_as_wanted(self, tenant: Object) -> Object:
+        """Return the Tenant with the finalizer where its data is to be erased, else without."""
+        wanted = (tenant.get("spec") or {}).get("deletionPolicy") == "Delete"
+        if wanted == is_held(tenant):
+            return tenant
+        try:
+            tenant = await self._cluster.hold_until_erased(tenant, wanted)
+        except Conflict as error:
+            raise NotFound(404, str(error)) from None
+        self._observed.tenants.saw(tenant)
+        return tenant
+
+    async def _clear(self, name: str, found: Object | None) -> None:
+        """Remove the policy of a Tenant that is gone. Its owner reference says the same to the
+        garbage collector; this is quicker, and also works where there is none."""
+        self._written.pop(name, None)
+        if found is None:
+            return
+        if (tenant := await self._cluster.tenant(name)) is not None:
+            # Only not told yet: a watch may be behind.
+            if self._observed.tenants.saw(tenant):
+                self._look_again(name, 0.0)
+            return
+        await self._cluster.delete_policy(name)
+        log.info("policy_removed", tenant=name)
+
+    def _rivals(self, tenant: Object) -> dict[str, Claim]:
+        name = name_of(tenant)
+        rivals = self._observed.claimants(wanted_uid(tenant))
+        return {
+            rival: Claim(found, read_policy(self._observed.policies.get(rival), found))
+            for rival, found in rivals.items()
+            if rival != name
+        }
+
+    async def _report_deletion(self, tenant: Object, progress: Progress) -> None:
+        name = name_of(tenant)
+        found = self._observed.policies.get(name)
+        version = version_of(found) if found is not None else 0
+        conditions = (tenant.get("status") or {}).get("conditions") or ()
+        findings = Findings(
+            last_accepted(conditions),
+            read_policy(found, tenant),
+            enforcement(name, version, self._membership.live),
+            deleting(progress.reason, progress.message),
+            progress.erasure,
+        )
+        status = status_document(tenant, findings, self._wall_clock())
+        if not is_written(tenant, status):
+            self._observed.tenants.saw(await self._cluster.apply_status(tenant, status))
