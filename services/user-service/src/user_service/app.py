@@ -19,7 +19,7 @@ from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
-from meshkit.web.erasure import draining_route
+from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 from user_service.api import user_operations
@@ -60,14 +60,16 @@ def create_app(
     )
 
 
-def create_admin(public: Application, *, log: EventLog, tenants: TenantSource) -> Starlette:
-    """Return the application of the admin port beside the public one."""
+def erasure_part(public: Application, log: EventLog, tenants: TenantSource) -> ErasurePart:
+    """Return what this service has to do with the erasure of a tenant."""
+    return ErasurePart([tombstones_route(KeyEraser(log), tenants)], [public.busy_with])
+
+
+def create_admin(log: EventLog, tenants: TenantSource, *parts: ErasurePart) -> Starlette:
+    """Return the application of the admin port, with the parts of all services of the process."""
     checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
-    routes = [
-        tombstones_route(KeyEraser(log), tenants),
-        draining_route(tenants, public.busy_with),
-    ]
-    return create_admin_app(checks, details={"policies": tenants.freshness}, routes=routes)
+    details = {"policies": tenants.freshness}
+    return create_admin_app(checks, details=details, routes=erasure_routes(tenants, *parts))
 
 
 async def _usage(_: TenantContext) -> Mapping[str, int]:
@@ -85,8 +87,8 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
         watching_as_member(settings, "user-service", admin) as tenants,
     ):
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
-        operations = create_admin(app, log=log, tenants=tenants)
-        async with serving(operations, admin), serving(app, public):
+        health = create_admin(log, tenants, erasure_part(app, log, tenants))
+        async with serving(health, admin), serving(app, public):
             await stop.wait()
 
 
