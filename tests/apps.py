@@ -27,9 +27,10 @@ from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.static import StaticTenantSource
 from meshkit.tenancy.terminating import TerminatingTenants
 from meshkit.web.admin import create_admin_app
-from meshkit.web.erasure import draining_route
+from meshkit.web.erasure import ErasurePart, erasure_routes
 from user_service.app import create_admin as create_users_admin
 from user_service.app import create_app as create_users
+from user_service.app import erasure_part
 
 
 @dataclass
@@ -104,9 +105,11 @@ async def running_mesh(
 
     async with AsyncExitStack() as stack:
         health = await stack.enter_async_context(indexing(make_indexer))
-        routes = [points_route(store, tenants), draining_route(tenants, health.busy_with)]
+        points = ErasurePart([points_route(store, tenants)], [health.busy_with])
+        routes = erasure_routes(tenants, points)
         gateway_admin = create_admin_app({"indexer": health.check}, routes=routes)
-        apps = (users, gateway, create_users_admin(users, log=log, tenants=tenants), gateway_admin)
+        keys = erasure_part(users, log, tenants)
+        apps = (users, gateway, create_users_admin(log, tenants, keys), gateway_admin)
         u, g, users_admin, admin = [
             await stack.enter_async_context(
                 httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh")

@@ -13,7 +13,7 @@ import pytest
 
 from builders import make_context, make_policy
 from kube_api import KubeApi
-from mesh_process import MeshProcess
+from mesh_process import MeshProcess, unlimited
 from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_log import KafkaEventLog
@@ -25,7 +25,9 @@ from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.kubernetes import POLICIES
 from meshkit.tenancy.policy import TenantState
 from meshkit.tenancy.spec import API_VERSION
+from operator_rig import OperatorProcess, own_namespace, until_condition
 from qdrant_server import own_alias, qdrant_url
+from tenant_operator.cluster import CONFIG_MAPS, TENANTS
 from user_service.erasing import KeyCount, KeyEraser
 
 pytestmark = pytest.mark.timeout(120)
@@ -81,16 +83,14 @@ class Operator:
     def __init__(self, client: KubeClient, http: aiohttp.ClientSession, mesh: MeshProcess) -> None:
         self._client = client
         self._http = http
-        self._users = f"http://127.0.0.1:{mesh.admin_port}"
-        self._gateway = f"http://127.0.0.1:{mesh.admin_port + 10}"
+        # A mesh in one process is one member: either port answers for all of it.
+        self.admins = [f"http://127.0.0.1:{mesh.admin_port + n}" for n in (0, 10)]
 
     async def declare(self, name: str, uid: str, state: TenantState) -> None:
         await self._client.apply(POLICIES, policy(name, state, uid), manager="operator")
 
     async def call(self, method: str, what: str, uid: str) -> tuple[int, dict[str, Any]]:
-        return await self.ask(
-            self._users if what == "tombstones" else self._gateway, method, what, uid
-        )
+        return await self.ask(self.admins[0], method, what, uid)
 
     async def ask(self, admin: str, method: str, what: str, uid: str) -> tuple[int, dict[str, Any]]:
         async with self._http.request(method, f"{admin}/internal/tenants/{uid}/{what}") as answer:
@@ -99,7 +99,7 @@ class Operator:
     async def fenced(self, uid: str) -> None:
         """Wait until both services hold the tenant to be leaving and nothing is on its way."""
         async with asyncio.timeout(20):
-            for admin in (self._users, self._gateway):
+            for admin in self.admins:
                 while True:
                     status, said = await self.ask(admin, "GET", "draining", uid)
                     if status == 200 and not said["busy"]:
@@ -130,26 +130,37 @@ async def search(
         return found
 
 
+async def mesh_of(
+    stack: AsyncExitStack,
+    request: pytest.FixtureRequest,
+    api: KubeApi,
+    folder: Path,
+    engines: str,
+) -> tuple[MeshProcess, str]:
+    """A mesh that takes its tenants from a namespace of its own, not yet started."""
+    settings = {}
+    if engines == "servers":
+        settings = {
+            "KAFKA_BOOTSTRAP_SERVERS": request.getfixturevalue("kafka_servers"),
+            "KAFKA_PREFIX": f"{uuid4().hex}.",
+            "QDRANT_URL": qdrant_url(),
+            "QDRANT_COLLECTION": await stack.enter_async_context(own_alias()),
+        }
+    namespace = stack.enter_context(own_namespace(api))
+    mesh = MeshProcess(folder, **settings)
+    mesh.environment |= {
+        "MESH_TENANTS": f"kubernetes:{namespace}",
+        "KUBECONFIG": str(api.kubeconfig),
+    }
+    return mesh, namespace
+
+
 @pytest.mark.parametrize("engines", ["embedded", "servers"])
 async def test_tenant_is_erased_from_a_running_mesh_and_its_namesake_is_not(
     kube_api: KubeApi, tmp_path: Path, request: pytest.FixtureRequest, engines: str
 ) -> None:
     async with AsyncExitStack() as stack:
-        settings = {}
-        if engines == "servers":
-            settings = {
-                "KAFKA_BOOTSTRAP_SERVERS": request.getfixturevalue("kafka_servers"),
-                "KAFKA_PREFIX": f"{uuid4().hex}.",
-                "QDRANT_URL": qdrant_url(),
-                "QDRANT_COLLECTION": await stack.enter_async_context(own_alias()),
-            }
-        namespace = f"erasure-{engines}"
-        assert kube_api.kubectl("create", "namespace", namespace).returncode == 0
-        mesh = MeshProcess(tmp_path, **settings)
-        mesh.environment |= {
-            "MESH_TENANTS": f"kubernetes:{namespace}",
-            "KUBECONFIG": str(kube_api.kubeconfig),
-        }
+        mesh, namespace = await mesh_of(stack, request, kube_api, tmp_path, engines)
         http = await stack.enter_async_context(aiohttp.ClientSession())
         client = await stack.enter_async_context(KubeClient(kube_api.connection(namespace)))
         operator = Operator(client, http, mesh)
@@ -164,8 +175,11 @@ async def test_tenant_is_erased_from_a_running_mesh_and_its_namesake_is_not(
         await operator.declare("leaving", "uid-1", TenantState.TERMINATING)
         await operator.fenced("uid-1")
         uid = {"tenantUid": "uid-1"}
-        held = await operator.call("GET", "points", "uid-1")
-        assert held == (200, uid | {"points": 50})
+        for admin in operator.admins:
+            held = await operator.ask(admin, "GET", "points", "uid-1")
+            assert held == (200, uid | {"points": 50})
+            keys = await operator.ask(admin, "GET", "tombstones", "uid-1")
+            assert keys == (200, uid | {"keys": 50, "tombstoned": 0, "remaining": 49})
         assert await operator.call("DELETE", "points", "uid-1") == (200, uid | {"points": 0})
         ended = await operator.call("POST", "tombstones", "uid-1")
         assert ended == (200, uid | {"keys": 50, "tombstoned": 49, "remaining": 0})
@@ -190,3 +204,32 @@ async def fill_when_admitted(http: aiohttp.ClientSession, mesh: MeshProcess) -> 
                         break
                 await asyncio.sleep(0.02)
     await fill(http, mesh, "leaving")
+
+
+async def test_deleted_tenant_goes_when_nothing_is_left_of_it(
+    kube_api: KubeApi, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    async with AsyncExitStack() as stack:
+        mesh, namespace = await mesh_of(stack, request, kube_api, tmp_path, "embedded")
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        client = await stack.enter_async_context(KubeClient(kube_api.connection(namespace)))
+        operator = OperatorProcess(kube_api, namespace, tmp_path)
+        await operator.start(http)
+        stack.callback(operator.stop)
+        await mesh.start(http)
+        stack.callback(mesh.stop)
+        uids = {}
+        for name in ("leaving", "staying"):
+            document = unlimited(name)
+            document["spec"]["deletionPolicy"] = "Delete"
+            await client.apply(TENANTS, document, manager="people")
+            found = await until_condition(client, name, "Enforced")
+            await fill(http, mesh, name)
+            uids[name] = found["metadata"]["uid"]
+        await client.delete(TENANTS, "leaving")
+        async with asyncio.timeout(30):
+            while "leaving" in {t["metadata"]["name"] for t in (await client.list(TENANTS))[0]}:
+                await asyncio.sleep(0.05)
+        report = (await client.get(CONFIG_MAPS, f"erasure-leaving-{uids['leaving'][:8]}"))["data"]
+        assert (report["pointsErased"], report["keysErased"]) == ("50", "49")
+        assert len(await search(http, mesh, "staying")) == 49

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from ai_gateway.api_internal import points_route
 from ai_gateway.api_users import user_operations
@@ -27,7 +26,7 @@ from meshkit.web.admin import Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
-from meshkit.web.erasure import BusyWith, draining_route
+from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 
@@ -69,13 +68,12 @@ def create_app(
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A running ai-gateway: its public application and its admin application; and of the latter
-    the parts that an admin application for more than this has, too."""
+    """A running ai-gateway: its public application, its admin application, and its part in the
+    erasure of a tenant, for the admin ports of whatever runs beside it."""
 
     public: Application
     admin: Starlette
-    points: Route
-    busy: Sequence[BusyWith]
+    erasure: ErasurePart
 
 
 @asynccontextmanager
@@ -85,31 +83,30 @@ async def running_gateway(
     log: EventLog | None,
     tenants: TenantSource,
     limiter: RateLimiter,
+    beside: Sequence[ErasurePart] = (),
 ) -> AsyncIterator[Gateway]:
-    """Run ai-gateway for as long as the block lasts; with a `log` it indexes it, too."""
+    """Run ai-gateway for as long as the block lasts; with a `log` it indexes it, too. `beside` are
+    the parts of the other services of the process."""
     vectorizer = create_vectorizer()
     sealer = position_sealer(settings)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings, vectorizer, log))
         checks: dict[str, Check] = {"collection": store.check, "tenants": tenants.check}
-        busy: list[BusyWith] = []
+        busy_with = []
         if log is not None:
             await tenants.loaded()
             health = await stack.enter_async_context(
                 indexing(lambda: create_indexer(log, store, vectorizer, tenants))
             )
             checks["indexer"] = health.check
-            busy.append(health.busy_with)
+            busy_with.append(health.busy_with)
         search = UserSearch(store, vectorizer, after_timeout=settings.after_timeout_seconds)
         public = create_app(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
-        busy.append(public.busy_with)
-        points = points_route(store, tenants)
-        admin = create_admin_app(
-            checks,
-            details={"policies": tenants.freshness},
-            routes=[points, draining_route(tenants, *busy)],
-        )
-        yield Gateway(public, admin, points, busy)
+        busy_with.append(public.busy_with)
+        part = ErasurePart([points_route(store, tenants)], busy_with)
+        details = {"policies": tenants.freshness}
+        routes = erasure_routes(tenants, part, *beside)
+        yield Gateway(public, create_admin_app(checks, details=details, routes=routes), part)
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:

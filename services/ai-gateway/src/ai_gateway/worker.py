@@ -16,7 +16,7 @@ from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.source import TenantSource
 from meshkit.web.admin import create_admin_app
-from meshkit.web.erasure import draining_route
+from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.server import bind, serving
 
 ADMIN_PORT = 9092
@@ -40,7 +40,7 @@ async def _run(settings: MeshSettings, admin: socket.socket) -> None:
         app = create_admin_app(
             {"indexer": health.check},
             details={"policies": tenants.freshness},
-            routes=[draining_route(tenants, health.busy_with)],
+            routes=erasure_routes(tenants, ErasurePart(busy_with=[health.busy_with])),
         )
         async with serving(app, admin):
             await _index(settings, health, tenants)

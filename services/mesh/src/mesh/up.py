@@ -25,7 +25,7 @@ from meshkit.settings import MeshSettings
 from meshkit.tenancy.source import TenantSource
 from meshkit.web.server import bind, serving
 from user_service.app import ADMIN_PORT as USERS_ADMIN_PORT
-from user_service.app import create_admin, create_app
+from user_service.app import create_admin, create_app, erasure_part
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
@@ -50,15 +50,14 @@ async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
         log = await stack.enter_async_context(opened_event_log(settings))
         # One process is one member, whatever it serves.
         tenants = await stack.enter_async_context(watching_as_member(settings, "mesh", ports[0]))
-        gateway = await stack.enter_async_context(
-            running_gateway(settings, log=log, tenants=tenants, limiter=limiter)
-        )
         users = create_app(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
-        # The admin ports first: whoever finds a service answering can ask how it is.
-        # One member has one admin port: what others ask of a service, this answers for both.
-        users_admin = create_admin(
-            users, log=log, tenants=tenants, busy=gateway.busy, routes=[gateway.points]
+        keys = erasure_part(users, log, tenants)
+        gateway = await stack.enter_async_context(
+            running_gateway(settings, log=log, tenants=tenants, limiter=limiter, beside=[keys])
         )
+        # Being one member, either admin port answers for the whole process.
+        users_admin = create_admin(log, tenants, keys, gateway.erasure)
+        # The admin ports first: whoever finds a service answering can ask how it is.
         apps = (users_admin, gateway.admin, users, gateway.public)
         for app, listener in zip(apps, ports, strict=True):
             await stack.enter_async_context(serving(app, listener))

@@ -1,11 +1,10 @@
 """Composition root of user-service."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute
 
 from meshkit.backends import opened_event_log, position_sealer
 from meshkit.events.log import EventLog
@@ -20,7 +19,7 @@ from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
-from meshkit.web.erasure import BusyWith, draining_route
+from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 from user_service.api import user_operations
@@ -61,26 +60,16 @@ def create_app(
     )
 
 
-def create_admin(
-    public: Application,
-    *,
-    log: EventLog,
-    tenants: TenantSource,
-    busy: Sequence[BusyWith] = (),
-    routes: Sequence[BaseRoute] = (),
-) -> Starlette:
-    """Return the application of the admin port beside the public one. `busy` and `routes` are those
-    of another service in the same process."""
+def erasure_part(public: Application, log: EventLog, tenants: TenantSource) -> ErasurePart:
+    """Return what this service has to do with the erasure of a tenant."""
+    return ErasurePart([tombstones_route(KeyEraser(log), tenants)], [public.busy_with])
+
+
+def create_admin(log: EventLog, tenants: TenantSource, *parts: ErasurePart) -> Starlette:
+    """Return the application of the admin port, with the parts of all services of the process."""
     checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
-    return create_admin_app(
-        checks,
-        details={"policies": tenants.freshness},
-        routes=[
-            tombstones_route(KeyEraser(log), tenants),
-            draining_route(tenants, public.busy_with, *busy),
-            *routes,
-        ],
-    )
+    details = {"policies": tenants.freshness}
+    return create_admin_app(checks, details=details, routes=erasure_routes(tenants, *parts))
 
 
 async def _usage(_: TenantContext) -> Mapping[str, int]:
@@ -98,8 +87,8 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
         watching_as_member(settings, "user-service", admin) as tenants,
     ):
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
-        operations = create_admin(app, log=log, tenants=tenants)
-        async with serving(operations, admin), serving(app, public):
+        health = create_admin(log, tenants, erasure_part(app, log, tenants))
+        async with serving(health, admin), serving(app, public):
             await stop.wait()
 
 

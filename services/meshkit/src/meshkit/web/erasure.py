@@ -11,7 +11,8 @@ being erased anyway.
     422  no uid                   503  log or store away: the same call may work later
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,8 +30,22 @@ Act = Callable[[TenantContext], Awaitable[Mapping[str, object]]]
 
 May raise any MeshError."""
 
-BusyWith = Callable[[str], bool]
-"""Returns whether anything of the tenant with this uid is still under way."""
+
+@dataclass(frozen=True, slots=True)
+class ErasurePart:
+    """What a service has to do with erasures: routes of its own, and what tells whether anything of
+    a tenant is still under way in it."""
+
+    routes: Sequence[Route] = ()
+    busy_with: Sequence[Callable[[str], bool]] = ()
+
+
+def erasure_routes(tenants: TenantSource, *parts: ErasurePart) -> list[Route]:
+    """Return the routes of an admin port for all services of its process together: whichever port
+    somebody asks, the answer is about the process."""
+    busy_with = [busy for part in parts for busy in part.busy_with]
+    routes = [route for part in parts for route in part.routes]
+    return [*routes, _draining_route(tenants, busy_with)]
 
 
 def erasure_route(what: str, tenants: TenantSource, acts: Mapping[str, Act]) -> Route:
@@ -51,9 +66,9 @@ def erasure_route(what: str, tenants: TenantSource, acts: Mapping[str, Act]) -> 
     return Route(path, endpoint, methods=list(acts))
 
 
-def draining_route(tenants: TenantSource, *busy_with: BusyWith) -> Route:
-    """Return the route `draining`: whether anything of a tenant is still under way in this process
-    that began before its policy said that it is leaving."""
+def _draining_route(tenants: TenantSource, busy_with: Sequence[Callable[[str], bool]]) -> Route:
+    """Return the route `draining`: whether anything of a tenant is still under way that began
+    before its policy said that it is leaving."""
 
     async def draining(tenant: TenantContext) -> Mapping[str, object]:
         return {"busy": any(busy(tenant.tenant_uid) for busy in busy_with)}
@@ -67,4 +82,4 @@ def _problem(error: MeshError) -> Response:
     return Response(reply.body, reply.status, headers, reply.content_type.decode())
 
 
-__all__ = ["Act", "BusyWith", "draining_route", "erasure_route"]
+__all__ = ["Act", "ErasurePart", "erasure_route", "erasure_routes"]
