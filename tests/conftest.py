@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from kafka_broker import KafkaBroker, missing
-from kube_api import KubeApi, assets
+from kube_api import KubeApi, serving
 
 _TESTS = Path(__file__).parent
 
@@ -40,13 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def kube_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
     """An API server that knows our kinds, for this session."""
-    if assets() is None:
-        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
-    api = KubeApi(tmp_path_factory.mktemp("kube"))
-    api.start()
-    api.install_crds()
-    yield api
-    api.stop()
+    with serving(tmp_path_factory.mktemp("kube")) as api:
+        yield api
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from builders import make_policy
-from kube_api import KubeApi, assets
+from kube_api import KubeApi, serving
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Conflict, Expired, KubeUnavailable, NotFound
 from meshkit.tenancy.kubernetes import POLICIES, KubernetesTenantSource
@@ -24,13 +24,8 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture
 def own_api(tmp_path: Path) -> Iterator[KubeApi]:
     """A server that may be killed."""
-    if assets() is None:
-        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
-    api = KubeApi(tmp_path / "kube")
-    api.start()
-    api.install_crds()
-    yield api
-    api.stop()
+    with serving(tmp_path / "kube") as api:
+        yield api
 
 
 def policy(name: str, weight: int = 1, **changes: Any) -> dict[str, Any]:
