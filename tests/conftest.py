@@ -1,14 +1,16 @@
 """The folder of a test is its tier; and the engines that a whole session shares."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import structlog
 
 from kafka_broker import KafkaBroker, missing
-from kube_api import KubeApi, assets
+from kube_api import KubeApi, serving
+from meshkit.kube.client import KubeClient
 
 _TESTS = Path(__file__).parent
 
@@ -40,25 +42,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def kube_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
     """An API server that knows our kinds, for this session."""
-    if assets() is None:
-        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
-    api = KubeApi(tmp_path_factory.mktemp("kube"))
-    api.start()
-    api.install_crds()
-    yield api
-    api.stop()
+    with serving(tmp_path_factory.mktemp("kube")) as api:
+        yield api
 
 
 @pytest.fixture
 def own_api(tmp_path: Path) -> Iterator[KubeApi]:
     """An API server that may be killed."""
-    if assets() is None:
-        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
-    api = KubeApi(tmp_path / "kube")
-    api.start()
-    api.install_crds()
-    yield api
-    api.stop()
+    with serving(tmp_path / "kube") as api:
+        yield api
+
+
+@pytest.fixture
+def namespace(kube_api: KubeApi) -> str:
+    """A namespace of the session's API server that nobody else uses."""
+    name = f"test-{uuid4().hex[:12]}"
+    made = kube_api.kubectl("create", "namespace", name)
+    assert made.returncode == 0, made.stderr
+    return name
+
+
+@pytest.fixture
+async def client(kube_api: KubeApi, namespace: str) -> AsyncIterator[KubeClient]:
+    """A client of that namespace, as the server's master."""
+    async with KubeClient(kube_api.connection(namespace)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ Needs Java 17 and Maven; `missing()` says what is not there. Data survives `kill
 
 import ctypes
 import fcntl
-import os
 import shutil
 import signal
 import socket
@@ -17,6 +16,8 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+from cache import cache
 
 VERSION = "4.1.0"
 START_SECONDS = 60
@@ -46,8 +47,7 @@ def missing() -> str | None:
 
 def jars() -> Path:
     """The folder with Kafka's jars, fetched on first use."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")  # noqa: TID251
-    folder = cache / "event-mesh" / f"kafka-{VERSION}"
+    folder = cache() / f"kafka-{VERSION}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock, tempfile.TemporaryDirectory() as project:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,7 +1,8 @@
 """A Kubernetes API server for tests: etcd and kube-apiserver as processes here, nothing else.
 
 No kubelet and no controllers: objects are stored, checked, watched and refused as in a cluster, and
-nothing happens to them by itself. The binaries are those of KUBEBUILDER_ASSETS.
+nothing happens to them by itself. The binaries are those of KUBEBUILDER_ASSETS, else those that
+kube_binaries.py has built.
 """
 
 import json
@@ -12,13 +13,17 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+import kube_binaries
 from meshkit.kube.connection import KubeConnection
 from processes import Process, clean_environment, free_ports
 
@@ -30,9 +35,32 @@ _CRDS = Path(__file__).parents[1] / "charts/tenant-operator/files/crds"
 
 
 def assets() -> Path | None:
-    """Where the binaries are, None where that is not said."""
+    """Where the binaries are, None where there are none."""
     given = os.environ.get("KUBEBUILDER_ASSETS")  # noqa: TID251
-    return Path(given) if given else None
+    return Path(given) if given else kube_binaries.built()
+
+
+def missing() -> str | None:
+    """What this machine lacks to run an API server, None where it can."""
+    if assets() is not None:
+        return None
+    return f"KUBEBUILDER_ASSETS is not set, and {kube_binaries.missing() or 'make test builds it'}"
+
+
+@contextmanager
+def serving(folder: Path, *, crds: bool = True) -> "Iterator[KubeApi]":
+    """An API server that knows our kinds, unless it is not to. Skips the test where this machine
+    has none."""
+    if lack := missing():
+        pytest.skip(f"no API server: {lack}")
+    api = KubeApi(folder)
+    try:
+        api.start()
+        if crds:
+            api.install_crds()
+        yield api
+    finally:
+        api.stop()
 
 
 class KubeApi:
@@ -40,7 +68,7 @@ class KubeApi:
 
     def __init__(self, folder: Path) -> None:
         binaries = assets()
-        assert binaries is not None, "KUBEBUILDER_ASSETS is not set"
+        assert binaries is not None, missing()
         self._kubectl = str(binaries / "kubectl")
         client, peer, self.port = free_ports(3)
         self.url = f"https://127.0.0.1:{self.port}"

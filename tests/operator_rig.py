@@ -2,12 +2,11 @@
 server, with every event and every write in the test's hands."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import aiohttp
 import yaml
@@ -27,15 +26,6 @@ from tenant_operator.operator import WATCHED, TenantOperator
 READY_SECONDS = 30
 _RBAC = Path(__file__).parents[1] / "charts/tenant-operator/files/rbac"
 _numbers = count(1)
-
-
-@contextmanager
-def own_namespace(api: KubeApi) -> Iterator[str]:
-    """A namespace that nobody else uses."""
-    name = f"test-{uuid4().hex[:12]}"
-    made = api.kubectl("create", "namespace", name)
-    assert made.returncode == 0, made.stderr
-    yield name
 
 
 def grant(api: KubeApi, namespace: str, **roles: str) -> None:

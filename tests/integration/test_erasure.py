@@ -25,7 +25,7 @@ from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.kubernetes import POLICIES
 from meshkit.tenancy.policy import TenantState
 from meshkit.tenancy.spec import API_VERSION
-from operator_rig import OperatorProcess, own_namespace, until_condition
+from operator_rig import OperatorProcess, until_condition
 from qdrant_server import own_alias, qdrant_url
 from tenant_operator.cluster import CONFIG_MAPS, TENANTS
 from user_service.erasing import KeyCount, KeyEraser
@@ -134,10 +134,11 @@ async def mesh_of(
     stack: AsyncExitStack,
     request: pytest.FixtureRequest,
     api: KubeApi,
+    namespace: str,
     folder: Path,
     engines: str,
-) -> tuple[MeshProcess, str]:
-    """A mesh that takes its tenants from a namespace of its own, not yet started."""
+) -> MeshProcess:
+    """A mesh that takes its tenants from a namespace, not yet started."""
     settings = {}
     if engines == "servers":
         settings = {
@@ -146,23 +147,26 @@ async def mesh_of(
             "QDRANT_URL": qdrant_url(),
             "QDRANT_COLLECTION": await stack.enter_async_context(own_alias()),
         }
-    namespace = stack.enter_context(own_namespace(api))
     mesh = MeshProcess(folder, **settings)
     mesh.environment |= {
         "MESH_TENANTS": f"kubernetes:{namespace}",
         "KUBECONFIG": str(api.kubeconfig),
     }
-    return mesh, namespace
+    return mesh
 
 
 @pytest.mark.parametrize("engines", ["embedded", "servers"])
 async def test_tenant_is_erased_from_a_running_mesh_and_its_namesake_is_not(
-    kube_api: KubeApi, tmp_path: Path, request: pytest.FixtureRequest, engines: str
+    kube_api: KubeApi,
+    namespace: str,
+    client: KubeClient,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    engines: str,
 ) -> None:
     async with AsyncExitStack() as stack:
-        mesh, namespace = await mesh_of(stack, request, kube_api, tmp_path, engines)
+        mesh = await mesh_of(stack, request, kube_api, namespace, tmp_path, engines)
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        client = await stack.enter_async_context(KubeClient(kube_api.connection(namespace)))
         operator = Operator(client, http, mesh)
         await operator.declare("leaving", "uid-1", TenantState.ACTIVE)
         await operator.declare("staying", "uid-11", TenantState.ACTIVE)
@@ -207,12 +211,15 @@ async def fill_when_admitted(http: aiohttp.ClientSession, mesh: MeshProcess) -> 
 
 
 async def test_deleted_tenant_goes_when_nothing_is_left_of_it(
-    kube_api: KubeApi, tmp_path: Path, request: pytest.FixtureRequest
+    kube_api: KubeApi,
+    namespace: str,
+    client: KubeClient,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     async with AsyncExitStack() as stack:
-        mesh, namespace = await mesh_of(stack, request, kube_api, tmp_path, "embedded")
+        mesh = await mesh_of(stack, request, kube_api, namespace, tmp_path, "embedded")
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        client = await stack.enter_async_context(KubeClient(kube_api.connection(namespace)))
         operator = OperatorProcess(kube_api, namespace, tmp_path)
         await operator.start(http)
         stack.callback(operator.stop)

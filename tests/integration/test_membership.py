@@ -59,13 +59,6 @@ class Replica:
                 await asyncio.sleep(0.01)
 
 
-@pytest.fixture
-def namespace(kube_api: KubeApi) -> str:
-    name = f"n{uuid4().hex}"
-    assert kube_api.kubectl("create", "namespace", name).returncode == 0
-    return name
-
-
 @asynccontextmanager
 async def joined(connection: KubeConnection, member: Member = MEMBER) -> AsyncIterator[Replica]:
     """A replica that is a member for as long as the block lasts."""

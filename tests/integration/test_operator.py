@@ -1,18 +1,15 @@
 """The operator on a real API server: policies, statuses, and writing nothing that is not news."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from builders import plan_document, tenant_document
-from kube_api import KubeApi
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import NotFound, Object
 from operator_rig import (
     condition,
-    own_namespace,
     replica,
     running_operator,
     tenant,
@@ -23,18 +20,6 @@ from tenant_operator.cluster import EVENTS, PLANS, POLICIES, TENANTS
 pytestmark = pytest.mark.timeout(90)
 
 ROW = {"name": "users.write", "windowSeconds": 1}
-
-
-@pytest.fixture
-def namespace(kube_api: KubeApi) -> Iterator[str]:
-    with own_namespace(kube_api) as name:
-        yield name
-
-
-@pytest.fixture
-async def client(kube_api: KubeApi, namespace: str) -> AsyncIterator[KubeClient]:
-    async with KubeClient(kube_api.connection(namespace)) as client:
-        yield client
 
 
 async def declare(client: KubeClient, name: str, **spec: Any) -> Object:

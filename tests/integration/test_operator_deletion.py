@@ -1,17 +1,15 @@
 """Deleting a Tenant: the saga on a real API server, interrupted at every one of its writes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from builders import tenant_document
-from kube_api import KubeApi
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import NotFound, Object
 from meshkit.tenancy.spec import ERASE_FINALIZER
-from operator_rig import condition, own_namespace, replica, running_operator, until_condition
+from operator_rig import condition, replica, running_operator, until_condition
 from tenant_operator.cluster import CONFIG_MAPS, EVENTS, POLICIES, TENANTS, KubeCluster
 from tenant_operator.erasers import ErasureWaits, Remains
 
@@ -56,18 +54,6 @@ class World:
         self.points.pop(tenant_uid, None)
         self.keys.pop(tenant_uid, None)
         return await self.remains(tenant_uid)
-
-
-@pytest.fixture
-async def client(kube_api: KubeApi, namespace: str) -> AsyncIterator[KubeClient]:
-    async with KubeClient(kube_api.connection(namespace)) as client:
-        yield client
-
-
-@pytest.fixture
-def namespace(kube_api: KubeApi) -> Iterator[str]:
-    with own_namespace(kube_api) as name:
-        yield name
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
 """`tenant-operator` as it is run: one works at a time, killed and restarted, its server too."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from builders import tenant_document
-from kube_api import KubeApi, assets
+from kube_api import KubeApi
 from meshkit.kube.client import KubeClient
 from operator_rig import (
     OperatorProcess,
-    own_namespace,
     replica,
     tenant,
     until_condition,
@@ -23,18 +22,6 @@ from waiting import eventually
 pytestmark = pytest.mark.timeout(150)
 
 RATE = {"name": "users.write", "windowSeconds": 1}
-
-
-@pytest.fixture
-def namespace(kube_api: KubeApi) -> Iterator[str]:
-    with own_namespace(kube_api) as name:
-        yield name
-
-
-@pytest.fixture
-async def client(kube_api: KubeApi, namespace: str) -> AsyncIterator[KubeClient]:
-    async with KubeClient(kube_api.connection(namespace)) as client:
-        yield client
 
 
 @pytest.fixture
@@ -108,18 +95,6 @@ async def test_second_operator_waits_and_takes_over(
         await edit(client, 6)
         await until_condition(client, "tenant-a", "Ready")
     assert first.stop() == 0
-
-
-@pytest.fixture
-def own_api(tmp_path: Path) -> Iterator[KubeApi]:
-    """A server that may be killed."""
-    if assets() is None:
-        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
-    api = KubeApi(tmp_path / "kube")
-    api.start()
-    api.install_crds()
-    yield api
-    api.stop()
 
 
 async def test_server_that_restarts_costs_nothing_but_time(

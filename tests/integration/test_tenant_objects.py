@@ -3,7 +3,7 @@ each with the rights that its Role gives it and no others, and kubectl in front 
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from kube_api import KubeApi
 from mesh_process import healthy
 from meshkit.kube.client import KubeClient
-from operator_rig import OperatorProcess, grant, own_namespace
+from operator_rig import OperatorProcess, grant
 from replica_process import Replica
 from tenant_operator.cluster import CONFIG_MAPS
 
@@ -101,12 +101,6 @@ class Mesh:
             assert answer.status == 200, await answer.text()
             results = (await answer.json())["results"]
         return [result["name"] for result in results]
-
-
-@pytest.fixture
-def namespace(kube_api: KubeApi) -> Iterator[str]:
-    with own_namespace(kube_api) as name:
-        yield name
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from builders import condition, make_policy, tenant_document
-from kube_api import KubeApi, assets
+from kube_api import KubeApi, serving
 from mesh.tenants import tenants_app
 from mesh.tenants_cluster import TENANTS
 from mesh.tenants_goal import Goal
@@ -89,28 +88,10 @@ async def client(space: Namespace) -> AsyncIterator[KubeClient]:
         yield client
 
 
-@contextmanager
-def own_server(folder: Path) -> Iterator[KubeApi]:
-    if assets() is None:
-        pytest.skip("no API server: KUBEBUILDER_ASSETS is not set")
-    api = KubeApi(folder)
-    api.start()
-    yield api
-    api.stop()
-
-
 @pytest.fixture(scope="module")
 def bare_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
     """A server that does not know our kinds."""
-    with own_server(tmp_path_factory.mktemp("bare")) as api:
-        yield api
-
-
-@pytest.fixture
-def own_api(tmp_path: Path) -> Iterator[KubeApi]:
-    """A server that may be killed."""
-    with own_server(tmp_path / "kube") as api:
-        api.install_crds()
+    with serving(tmp_path_factory.mktemp("bare"), crds=False) as api:
         yield api
 
 
