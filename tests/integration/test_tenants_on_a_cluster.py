@@ -556,7 +556,10 @@ def test_what_a_tenant_had_before_it_adopted_is_retained(space: Namespace, tmp_p
 
 
 def test_retained_in_a_cluster_says_how_data_is_erased(space: Namespace, tmp_path: Path) -> None:
-    result = space.run("retained", **fill(tmp_path, "gone"))
+    where = fill(tmp_path, "gone")
+    (found,) = json.loads(space.run("retained", "-o", "json", **where).stdout)
+    assert found["erase"] == {"adoptUid": "gone", "deletionPolicy": "Delete"}
+    result = space.run("retained", **where)
     assert result.exit_code == 0
     assert "spec.deletionPolicy: Delete" in result.stdout
     assert "is it the right place?" in result.stderr

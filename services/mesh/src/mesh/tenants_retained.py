@@ -38,6 +38,7 @@ def list_retained(
 
     async def command(settings: MeshSettings) -> None:
         place = tenants or settings.tenants
+        in_cluster = namespace_in(place) is not None
         there = await read_uids(place, context)
         async with opened_event_log(settings, must_exist=True) as log:
             with _progress() as on_scanned:
@@ -53,10 +54,10 @@ def list_retained(
                 soft_wrap=True,
             )
         if output is Output.JSON:
-            print_json(documents(found))
+            print_json(documents(found, in_cluster=in_cluster))
         elif found:
             console.print(listing(found), crop=False)
-            for line in ways(found, in_cluster=namespace_in(place) is not None):
+            for line in ways(found, in_cluster=in_cluster):
                 typer.echo(line)
         else:
             typer.echo("No data is retained: all users in the log are of tenants that are there.")
@@ -79,20 +80,10 @@ def listing(found: Sequence[RetainedTenant]) -> Table:
     return table
 
 
-def documents(found: Sequence[RetainedTenant]) -> list[dict[str, Any]]:
-    """Return every tenant as JSON values; `takeOver` and `erase` are what goes into the spec of the
-    Tenant that is to do so."""
-    return [
-        {
-            "tenantId": one.tenant.tenant_id,
-            "tenantUid": one.tenant.tenant_uid,
-            "users": one.users,
-            "lastEvent": _when(one),
-            "takeOver": {"adoptUid": one.tenant.tenant_uid},
-            "erase": {"adoptUid": one.tenant.tenant_uid, "deletionPolicy": "Delete"},
-        }
-        for one in found
-    ]
+def documents(found: Sequence[RetainedTenant], *, in_cluster: bool) -> list[dict[str, Any]]:
+    """Return every tenant as JSON values; `takeOver`, and in a cluster `erase`, are what goes into
+    the spec of the Tenant that is to do so."""
+    return [_document(one, in_cluster) for one in found]
 
 
 def ways(found: Sequence[RetainedTenant], *, in_cluster: bool) -> Iterator[str]:
@@ -109,6 +100,18 @@ def ways(found: Sequence[RetainedTenant], *, in_cluster: bool) -> Iterator[str]:
             "To be rid of it: take it over and delete its users through the API; only in a cluster"
             " is a tenant erased as a whole (docs/operations.md)"
         )
+
+
+def _document(one: RetainedTenant, in_cluster: bool) -> dict[str, Any]:
+    take_over = {"adoptUid": one.tenant.tenant_uid}
+    values = {
+        "tenantId": one.tenant.tenant_id,
+        "tenantUid": one.tenant.tenant_uid,
+        "users": one.users,
+        "lastEvent": _when(one),
+        "takeOver": take_over,
+    }
+    return values | ({"erase": take_over | {"deletionPolicy": "Delete"}} if in_cluster else {})
 
 
 def _when(one: RetainedTenant, between: str = "T") -> str:
