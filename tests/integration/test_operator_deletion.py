@@ -190,6 +190,22 @@ async def test_retained_tenant_goes_at_once_and_erases_nothing(
     assert world.points == {made["metadata"]["uid"]: 7}
 
 
+async def test_retained_data_is_erased_with_a_tenant_that_adopts_it_for_that(
+    client: KubeClient, world: World
+) -> None:
+    async with running_operator(client, erasers=world, **QUICK), replica(client):
+        world.fill("retained")
+        world.fill("another", 3, 3)
+        spec = {"adoptUid": "retained", "suspended": True}
+        own = (await declare(client, "leaving", **spec))["metadata"]["uid"]
+        await until_condition(client, "leaving", "Enforced")
+        await client.delete(TENANTS, "leaving")
+        await until_deleted(client, "leaving")
+        assert (world.points, world.keys) == ({"another": 3}, {"another": 3})
+        report = (await client.get(CONFIG_MAPS, f"erasure-leaving-{own[:8]}"))["data"]
+        assert (report["uid"], report["keysErased"]) == ("retained", "5")
+
+
 async def test_changing_ones_mind_sets_and_removes_the_finalizer(
     client: KubeClient, world: World
 ) -> None:

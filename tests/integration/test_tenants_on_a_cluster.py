@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from builders import condition, make_policy, tenant_document
+from builders import condition, make_context, make_policy, tenant_document
 from kube_api import KubeApi, serving
 from mesh.tenants import tenants_app
 from mesh.tenants_cluster import TENANTS
@@ -21,6 +21,9 @@ from mesh.tenants_goal import Goal
 from mesh.tenants_release import held_by_us, release_all
 from mesh.tenants_status import read_tenant
 from mesh.tenants_wait import follow, started
+from meshkit.embedded import EmbeddedData
+from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
+from meshkit.events.log import USER_EVENTS
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Expired, NotFound
 from meshkit.tenancy.spec import API_VERSION, ERASE_FINALIZER
@@ -484,3 +487,67 @@ def test_samples_are_the_same_tenants_in_a_folder_and_in_a_cluster(
     }
     plans = space.kubectl("get", "tenantplans", "-o", "name").split()
     assert {plan.partition("/")[2] for plan in plans} == {"free", "standard", "enterprise"}
+
+
+# Retained data
+
+
+def fill(folder: Path, *uids: str) -> dict[str, str]:
+    """Put a user of each uid into an embedded log; return the setting that says where it is."""
+
+    async def publish() -> None:
+        async with EmbeddedData(folder).event_log() as log:
+            for uid in uids:
+                tenant = make_context("tenant-a", uid)
+                data = UserData("tenant-a", "alice", "alice@example.com", "Alice")
+                event = UserEvent("e", EventType.CREATED, tenant, "alice", "", data)
+                await log.publish(USER_EVENTS, to_record(event))
+
+    asyncio.run(publish())
+    return {"MESH_DATA_DIR": str(folder)}
+
+
+def uids(result: Result) -> set[str]:
+    assert result.exit_code == 0, result.output
+    return {one["tenantUid"] for one in json.loads(result.stdout)}
+
+
+def test_retained_is_what_neither_a_tenant_nor_a_policy_has(
+    space: Namespace, tmp_path: Path
+) -> None:
+    space.tenant("own")
+    own = space.kubectl("get", "tenant", "own", "-o", "jsonpath={.metadata.uid}")
+    space.tenant("adopter", adoptUid="adopted")
+    space.held("leaving", adoptUid="being-erased")
+    space.policy("tenant-a")
+    there = (own, "adopted", "being-erased", "uid-of-tenant-a")
+    where = fill(tmp_path, *there, "uid-of-tenant", "uid-of-tenant-ab")
+    result = space.run("retained", "-o", "json", **where)
+    assert uids(result) == {"uid-of-tenant", "uid-of-tenant-ab"}
+    assert result.stderr == ""
+
+
+def test_what_a_tenant_had_before_it_adopted_is_retained(space: Namespace, tmp_path: Path) -> None:
+    space.tenant("adopter")
+    own = space.kubectl("get", "tenant", "adopter", "-o", "jsonpath={.metadata.uid}")
+    where = fill(tmp_path, own, "adopted")
+    assert uids(space.run("retained", "-o", "json", **where)) == {"adopted"}
+    space.tenant("adopter", adoptUid="adopted")
+    assert uids(space.run("retained", "-o", "json", **where)) == {own}
+
+
+def test_retained_in_a_cluster_says_how_data_is_erased(space: Namespace, tmp_path: Path) -> None:
+    where = fill(tmp_path, "gone")
+    (found,) = json.loads(space.run("retained", "-o", "json", **where).stdout)
+    assert found["erase"] == {"adoptUid": "gone", "deletionPolicy": "Delete"}
+    result = space.run("retained", **where)
+    assert result.exit_code == 0
+    assert "spec.deletionPolicy: Delete" in result.stdout
+    assert "is it the right place?" in result.stderr
+
+
+def test_retained_without_the_permission_is_no_answer(space: Namespace, tmp_path: Path) -> None:
+    where = fill(tmp_path, "gone")
+    assert "you lack the permission to list" in sentence(
+        space.run("retained", "--context", "guest", **where)
+    )

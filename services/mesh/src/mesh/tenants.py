@@ -14,6 +14,7 @@ from mesh.command import As, Output, perform
 from mesh.tenants_options import Context, Place, nobody, print_json, unknown
 from mesh.tenants_reading import read
 from mesh.tenants_release import release_tenants
+from mesh.tenants_retained import list_retained
 from mesh.tenants_status import Found
 from mesh.tenants_wait import wait_for_tenants
 from meshkit.clock import utc_now
@@ -109,3 +110,4 @@ def _hint_at_problems(found: Found) -> None:
 
 tenants_app.command("wait")(wait_for_tenants)
 tenants_app.command("release")(release_tenants)
+tenants_app.command("retained")(list_retained)

@@ -110,6 +110,16 @@ async def read_cluster(client: KubeClient) -> Found:
     return Found(dict(sorted(entries.items())), problems, client.namespace)
 
 
+async def list_uids(client: KubeClient) -> set[str]:
+    """Return the uids that data is in use under: what a policy has in force, also one that cannot
+    be read, and what a Tenant has or asks for. Raises ClusterTrouble, KubeUnavailable."""
+    tenants, _ = await list_tenants(client)
+    with asking(client, "list", POLICIES):
+        policies, _ = await client.list(POLICIES)
+    in_force = {str((document.get("spec") or {}).get("tenantUid")) for document in policies}
+    return in_force | {tenant.data_uid for tenant in tenants}
+
+
 async def release(client: KubeClient, tenant: TenantStatus) -> bool:
     """Take our finalizer from a Tenant as it was read; return whether it is gone by that.
 

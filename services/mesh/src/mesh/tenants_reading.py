@@ -5,8 +5,9 @@ The commands that look at tenants do the same in both; what differs is only what
 
 from pathlib import Path
 
-from mesh.tenants_cluster import opened, read_cluster
+from mesh.tenants_cluster import list_uids, opened, read_cluster
 from mesh.tenants_status import Entry, Found
+from meshkit.errors import StartError
 from meshkit.telemetry.logs import configure_logging
 from meshkit.tenancy.directory import DirectoryTenantSource
 from meshkit.tenancy.sources import namespace_in
@@ -22,6 +23,25 @@ async def read(tenants: str, context: str | None = None) -> Found:
         return read_folder(Path(tenants))
     async with opened(namespace, context) as client:
         return await read_cluster(client)
+
+
+async def read_uids(tenants: str, context: str | None = None) -> set[str]:
+    """Return the uids of all tenants that are declared or in force.
+
+    Raises StartError as `read` does; and for a folder in which a tenant is not accepted: which uid
+    such a one has in a mesh that runs is not to be told from here.
+    """
+    namespace = namespace_in(tenants)
+    if namespace is not None:
+        async with opened(namespace, context) as client:
+            return await list_uids(client)
+    found = read_folder(Path(tenants))
+    for problem in found.problems:
+        raise StartError(
+            "whose data is retained can only be told where all tenants are accepted, and"
+            f" {problem.name} ({problem.source}) is not: see `mesh tenants check`"
+        )
+    return {entry.policy.tenant_uid for entry in found.entries.values() if entry.policy}
 
 
 def read_folder(folder: Path) -> Found:

@@ -58,7 +58,7 @@ def release_tenants(
         return
     for tenant in held:
         more = f"; {', '.join(still[tenant.uid])} holds it still" if tenant.uid in still else ""
-        typer.echo(f"{tenant.name} released, data of uid {uid_of_data(tenant)} stays{more}")
+        typer.echo(f"{tenant.name} released, data of uid {tenant.data_uid} stays{more}")
     if not held:
         typer.echo("No tenant waits for the mesh to be deleted: there is nothing to release.")
 
@@ -105,7 +105,7 @@ def meaning(tenants: Sequence[TenantStatus]) -> str:
         deleting = tenant.conditions.get("Deleting")
         said = f"; the operator said: {deleting.message}" if deleting is not None else ""
         lines.append(
-            f"{tenant.name} (uid {uid_of_data(tenant)}, deletionPolicy {policy}) is being deleted"
+            f"{tenant.name} (uid {tenant.data_uid}, deletionPolicy {policy}) is being deleted"
             f" since {tenant.deleting_since}{said}"
         )
     lines.append(
@@ -115,11 +115,6 @@ def meaning(tenants: Sequence[TenantStatus]) -> str:
         " finishes deletions by itself: release only where it is gone for good."
     )
     return "\n".join(lines)
-
-
-def uid_of_data(tenant: TenantStatus) -> str:
-    """Return the uid that a tenant's data is stored under."""
-    return str(tenant.spec.get("adoptUid") or tenant.uid)
 
 
 async def release_all(client: KubeClient, tenants: Sequence[TenantStatus]) -> list[TenantStatus]:

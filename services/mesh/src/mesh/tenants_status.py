@@ -61,6 +61,11 @@ class TenantStatus:
         return self.document.get("spec") or {}
 
     @property
+    def data_uid(self) -> str:
+        """The uid that its data is under, or is to be: its own, or the one it has adopted."""
+        return str(self.spec.get("adoptUid") or self.uid)
+
+    @property
     def status(self) -> Mapping[str, Any]:
         """What the operator wrote, as it is."""
         return self.document.get("status") or {}

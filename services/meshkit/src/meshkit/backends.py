@@ -8,7 +8,8 @@ from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from meshkit.embedded import EmbeddedData
+from meshkit.embedded import EmbeddedData, has_event_log
+from meshkit.errors import StartError
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.log import EventLog
 from meshkit.events.position import KEY_BYTES, PositionSealer
@@ -33,10 +34,21 @@ def kafka_connection(settings: MeshSettings) -> KafkaConnection | None:
 
 
 @asynccontextmanager
-async def opened_event_log(settings: MeshSettings) -> AsyncIterator[EventLog]:
-    """Open the event log for as long as the block lasts. Raises StartError."""
+async def opened_event_log(
+    settings: MeshSettings, *, must_exist: bool = False
+) -> AsyncIterator[EventLog]:
+    """Open the event log for as long as the block lasts. Raises StartError.
+
+    An embedded log that is not there is made; with `must_exist` that is an error, for whoever
+    would take an empty log for an answer.
+    """
     connection = kafka_connection(settings)
     if connection is None:
+        if must_exist and not has_event_log(settings.data_dir):
+            raise StartError(
+                f"there is no event log in {settings.data_dir}: name the mesh's folder with"
+                f" {PREFIX}DATA_DIR, or its brokers with {PREFIX}KAFKA_BOOTSTRAP_SERVERS"
+            )
         async with EmbeddedData(settings.data_dir).event_log() as log:
             yield log
         return

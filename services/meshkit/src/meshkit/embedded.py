@@ -16,6 +16,13 @@ from meshkit.errors import StartError
 from meshkit.events.position import KEY_BYTES, PositionSealer
 from meshkit.events.sqlite_log import SqliteEventLog
 
+_LOG = "events.db"
+
+
+def has_event_log(path: Path) -> bool:
+    """Whether there is an event log in the data folder at `path`; makes nothing."""
+    return (path / _LOG).exists()
+
 
 class EmbeddedData:
     """The data folder at `path`, made where it is missing. Raises StartError if it cannot be."""
@@ -42,7 +49,7 @@ class EmbeddedData:
     @asynccontextmanager
     async def event_log(self) -> AsyncIterator[SqliteEventLog]:
         """Open the event log for as long as the block lasts. Raises StartError."""
-        log = await SqliteEventLog.open(self._path / "events.db")
+        log = await SqliteEventLog.open(self._path / _LOG)
         try:
             yield log
         finally:
@@ -67,4 +74,4 @@ class EmbeddedData:
         return key
 
 
-__all__ = ["EmbeddedData"]
+__all__ = ["EmbeddedData", "has_event_log"]

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import structlog
 
 from meshkit.clock import WallClock, utc_now
-from meshkit.events.dead_letters import read_all
 from meshkit.events.envelope import EventType, UserEvent, record_key, timestamp, to_record
 from meshkit.events.log import USER_EVENTS, EventLog, NewRecord
+from meshkit.events.scanning import UserKeyScan, scanning
 from meshkit.ids import random_id
 from meshkit.tenancy.identity import TenantContext
 
@@ -83,22 +83,13 @@ class KeyEraser:
 
     async def _whole_log(self, tenant: TenantContext, *, write: bool) -> KeyCount:
         total = KeyCount()
-        async with self._one_at_a_time:
-            for partition in await self._log.ends(USER_EVENTS):
-                keys, alive = await self._keys(tenant, partition)
+        async with self._one_at_a_time, scanning(self._log) as scan:
+            for partition in scan.partitions:
+                keys, alive = await _keys(tenant, scan, partition)
                 ended = await self._end(tenant, alive, partition) if write else 0
                 tombstoned = len(alive) if write else 0
                 total += KeyCount(keys, tombstoned, len(alive) - ended)
         return total
-
-    async def _keys(self, tenant: TenantContext, partition: int) -> tuple[int, list[bytes]]:
-        """Return how many keys of the tenant a partition has, and those that are alive."""
-        mine = record_key(tenant, "")
-        newest_lives: dict[bytes, bool] = {}
-        async for record in read_all(self._log, USER_EVENTS, {partition: 0}):
-            if record.key.startswith(mine):
-                newest_lives[record.key] = record.value is not None
-        return len(newest_lives), [key for key, lives in newest_lives.items() if lives]
 
     async def _end(self, tenant: TenantContext, keys: Sequence[bytes], partition: int) -> int:
         """Publish a tombstone for each key; return how many it has ended in this partition."""
@@ -123,3 +114,15 @@ class KeyEraser:
         )
         # The key as it was found, also where it is not UTF-8: compaction compares bytes.
         return NewRecord(key, None, to_record(event).headers)
+
+
+async def _keys(
+    tenant: TenantContext, scan: UserKeyScan, partition: int
+) -> tuple[int, list[bytes]]:
+    """Return how many keys of the tenant a partition has, and those that are alive."""
+    mine = tenant.tenant_uid.encode()
+    newest_lives: dict[bytes, bool] = {}
+    async for uid, record in scan.records(partition):
+        if uid == mine:
+            newest_lives[record.key] = record.value is not None
+    return len(newest_lives), [key for key, lives in newest_lives.items() if lives]

@@ -8,16 +8,16 @@ The log is compacted: the last record of a key is what the user is. So a dead le
 only where nothing newer has been said about its user since, else it would undo that.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from meshkit.events.log import USER_EVENTS_DLQ, EventLog, NewRecord, Position, Record
+from meshkit.events.scanning import read_all
 
 _PREFIX = "mesh_dlq_"
 REASON, SOURCE_PLACE, ATTEMPTS = f"{_PREFIX}reason", f"{_PREFIX}source", f"{_PREFIX}attempts"
 """Headers of a dead letter: why, from where (topic/partition/offset), after how many attempts."""
 _REPLAYED = f"{_PREFIX}replayed"
-_READ_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +59,6 @@ def to_dead_letter(record: Record, reason: str, attempts: int) -> NewRecord:
         (ATTEMPTS, str(attempts).encode()),
     )
     return NewRecord(record.key, record.value, headers)
-
-
-async def read_all(log: EventLog, topic: str, starts: dict[int, int]) -> AsyncIterator[Record]:
-    """Yield the records of some partitions, each from an offset on to the end as it is now."""
-    ends = await log.ends(topic)
-    reader = log.reader(topic)
-    try:
-        for partition, start in starts.items():
-            first, end = ends[partition]
-            offset = max(start, first)
-            while offset < end:
-                chunk = await reader.read(partition, offset, _READ_MOST)
-                for record in chunk.records:
-                    yield record
-                if chunk.end == offset:
-                    break
-                offset = chunk.end
-    finally:
-        await reader.close()
 
 
 async def dead_letters(log: EventLog) -> list[DeadLetter]:
@@ -165,7 +146,6 @@ __all__ = [
     "DeadLetter",
     "dead_letters",
     "of_tenants",
-    "read_all",
     "replay",
     "superseded",
     "to_dead_letter",

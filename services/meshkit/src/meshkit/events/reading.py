@@ -44,6 +44,22 @@ def from_record(record: Record, resolve_tenant: ResolveTenant) -> UserEvent:
         raise BadEvent(str(error)) from None
 
 
+def tenant_of(record: Record) -> TenantContext | None:
+    """Return the tenant that a record names by its uid; None where it names none, or cannot be
+    read. Whether the rest of it is an event is not looked at."""
+    headers = dict(record.headers)
+    try:
+        if headers.get("content-type", b"").startswith(b"application/cloudevents"):
+            attributes, _ = _structured(record.value)
+        elif "ce_specversion" in headers:
+            attributes = _binary(headers)
+        else:
+            return None
+        return _context(attributes.tenantid, attributes.tenantuid)
+    except (BadEvent, ValueError, msgspec.DecodeError, RecursionError):
+        return None
+
+
 class _Attributes(msgspec.Struct):
     """What a CloudEvent says beside its data; empty where it does not."""
 
@@ -175,4 +191,4 @@ def _data(value: bytes, tenant: TenantContext, user_id: str) -> UserData:
     return UserData(tenant.tenant_id, named, raw.email, raw.name, raw.attributes)
 
 
-__all__ = ["ResolveTenant", "from_record"]
+__all__ = ["ResolveTenant", "from_record", "tenant_of"]
