@@ -19,7 +19,7 @@ import structlog
 
 from ai_gateway.applying import Applier, Work
 from ai_gateway.backlog import Backlog, Item
-from ai_gateway.batching import BATCH_LEAST, BatchSize
+from ai_gateway.batching import BATCH_LEAST, BatchSize, BatchSizes
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.fairness import WeightOf
 from ai_gateway.intake import Intake
@@ -38,6 +38,8 @@ GROUP = "ai-gateway-indexer"
 # steady traffic this often, before it becomes long. What is not committed is read again.
 COMMIT_EVERY_SECONDS = 0.5
 _IDLE_SECONDS = 0.5
+# Events made ready in one go: enough to share the embedder's call, some 2 ms of the event loop.
+_SLICE = 64
 
 
 def consumer_group(collection_id: str) -> str:
@@ -65,7 +67,7 @@ class Indexer:
         self._clock = clock
         self._wall_clock = wall_clock
         self._backlog = Backlog(weight_of)
-        self._batch_size = BatchSize()
+        self._sizes = BatchSizes(clock)
         self._applier = Applier(event_log, store, vectorizer, self._on_wait)
         self._waits_for: str | None = None
         self._intake: Intake | None = None
@@ -109,7 +111,7 @@ class Indexer:
         collection_id: str,
     ) -> None:
         """Store one batch while the next one is embedded; newcomers go beside it."""
-        prepared: tuple[Sequence[Item], Sequence[Work]] | None = None
+        prepared: tuple[Sequence[Item], Sequence[Work], BatchSize] | None = None
         batch: asyncio.Task[None] | None = None
         express: asyncio.Task[None] | None = None
         try:
@@ -117,8 +119,9 @@ class Indexer:
                 if reading.done():
                     reading.result()
                 intake.arrived.clear()
-                if prepared is None and (items := self._backlog.take(self._batch_size.now)):
-                    prepared = items, await self._vectorized(items)
+                size = self._sizes.current
+                if prepared is None and (items := self._backlog.take(size.now)):
+                    prepared = items, await self._vectorized(items), size
                 if prepared is not None and batch is None:
                     batch = asyncio.create_task(self._store_batch(*prepared), name="batch")
                     prepared = None
@@ -128,6 +131,7 @@ class Indexer:
                     # knows which of two revisions of a user is the newer one.
                     late = self._backlog.take(BATCH_LEAST, newcomers_only=True)
                     if late:
+                        self._sizes.newcomer()
                         express = asyncio.create_task(self._store_late(late), name="express")
                 await _any_of(intake.arrived, batch, express)
                 batch, express = _unless_done(batch), _unless_done(express)
@@ -141,18 +145,27 @@ class Indexer:
                         await task
 
     async def _vectorized(self, items: Sequence[Item]) -> list[Work]:
-        work = []
-        for item in items:
-            try:
-                work.append(Work(item.record, from_record(item.record, self._resolve_tenant)))
-            except BadEvent as error:
-                await self._applier.set_aside(item.record, str(error), attempts=1)
-        return await self._applier.vectorize(work) if work else []
+        """Return what is to be stored, made in slices: nothing else goes on during one, neither a
+        search beside us nor the sending of the batch before."""
+        done: list[Work] = []
+        for start in range(0, len(items), _SLICE):
+            await asyncio.sleep(0)
+            work = []
+            for item in items[start : start + _SLICE]:
+                try:
+                    work.append(Work(item.record, from_record(item.record, self._resolve_tenant)))
+                except BadEvent as error:
+                    await self._applier.set_aside(item.record, str(error), attempts=1)
+            if work:
+                done += await self._applier.vectorize(work)
+        return done
 
-    async def _store_batch(self, items: Sequence[Item], work: Sequence[Work]) -> None:
+    async def _store_batch(
+        self, items: Sequence[Item], work: Sequence[Work], size: BatchSize
+    ) -> None:
         started = self._clock()
         await self._stored(items, work)
-        self._batch_size.took(len(items), self._clock() - started)
+        size.took(len(items), self._clock() - started)
 
     async def _store_late(self, items: Sequence[Item]) -> None:
         await self._stored(items, await self._vectorized(items))
