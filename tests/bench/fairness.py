@@ -192,8 +192,8 @@ async def weighted_shares(engines: Engines, rounds: int, count: int) -> list[Res
 
 async def measure(engines: Engines, *, quick: bool) -> list[Result]:
     """Run everything and return the rows."""
-    results = await fair_shares(engines, 1 if quick else 3, 6_000 if quick else 60_000)
-    results += await weighted_shares(engines, 1 if quick else 3, 6_000 if quick else 60_000)
+    results = await fair_shares(engines, 1 if quick else 3, 6_000 if quick else 40_000)
+    results += await weighted_shares(engines, 1 if quick else 3, 6_000 if quick else 40_000)
     rounds = 1 if quick else 5
     return results + await neighbours(
         engines, rounds, 30 if quick else 200, 500 if quick else 3_000

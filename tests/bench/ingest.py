@@ -123,7 +123,7 @@ def main(*, quick: bool = False) -> None:
         console.print(f"ingest is left out: {lack}")
         return
     with running_engines() as engines:
-        report(uvloop.run(measure(engines, 1 if quick else 5, 4_000 if quick else 20_000)))
+        report(uvloop.run(measure(engines, 1 if quick else 5, 2_000 if quick else 10_000)))
 
 
 if __name__ == "__main__":
