@@ -2,10 +2,10 @@
 
 import sys
 
-from bench import accept, consume, embedding, freshness, ingest, kills, limiter, upsert
+from bench import accept, consume, embedding, fairness, freshness, ingest, kills, limiter, upsert
 from bench.document import write_document
 
-BENCHMARKS = (embedding, limiter, accept, consume, upsert, ingest, freshness, kills)
+BENCHMARKS = (embedding, limiter, accept, consume, upsert, ingest, fairness, freshness, kills)
 
 
 def main() -> None:

@@ -174,3 +174,18 @@ def test_everything_is_indexed_once_in_order_and_no_commit_leads(
     for number, records in enumerate(log.partitions):
         if records:
             assert backlog.committable()[number] == records[-1].offset + 1
+
+
+def test_tenant_has_more_while_records_wait_here_or_were_left_in_the_log() -> None:
+    backlog = small_backlog()
+    backlog.offer([make_record("a", 0), make_record("b", 1)])
+    assert backlog.has_more("a")
+    taken = backlog.take(10)
+    assert len(taken) == 2
+    assert not backlog.has_more("a")
+    backlog.offer([make_record("a", offset) for offset in range(2, 200)])
+    while backlog.take(10):
+        pass
+    assert backlog.holds_back
+    assert backlog.has_more("a")
+    assert not backlog.has_more("b")

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ai_gateway.batching import BATCH_LEAST, BATCH_MOST, BatchSize
+from ai_gateway.batching import BATCH_LEAST, BATCH_MOST, HURRY_SECONDS, BatchSize, BatchSizes
 
 
 def test_full_and_quick_batches_grow_to_the_most() -> None:
@@ -48,3 +48,28 @@ def test_size_comes_to_rest_where_a_batch_takes_some_milliseconds(
         size.took(size.now, seconds + (0.2 if rng.random() < pauses else 0.0))
     assert all(0.006 < seconds < 0.024 for _, seconds in seen[50:])
     assert len({count for count, _ in seen[200:]}) <= 4
+
+
+def test_batches_are_longer_while_nobody_new_comes() -> None:
+    now = 0.0
+    sizes = BatchSizes(lambda: now)
+    at_ease = sizes.current
+    sizes.somebody_light()
+    hurried = sizes.current
+    for size in (at_ease, hurried):
+        for _ in range(20):
+            size.took(size.now, 0.025)
+    assert hurried.now < at_ease.now
+
+
+def test_hurry_ends_a_while_after_the_last_light_tenant() -> None:
+    now = 0.0
+    sizes = BatchSizes(lambda: now)
+    at_ease = sizes.current
+    sizes.somebody_light()
+    now = HURRY_SECONDS * 0.9
+    sizes.somebody_light()
+    now = HURRY_SECONDS * 1.8
+    assert sizes.current is not at_ease
+    now = HURRY_SECONDS * 2
+    assert sizes.current is at_ease

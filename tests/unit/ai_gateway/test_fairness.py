@@ -67,6 +67,15 @@ def test_newcomers_alone_get_their_first_turn_and_no_more() -> None:
     assert [tenant for tenant, _ in fair.take(6)] == ["busy"] * 4 + ["quiet"] * 2
 
 
+def test_backlogged_tenant_whose_queue_ran_empty_is_no_newcomer() -> None:
+    fair = queues()
+    fill(fair, "busy", 100)
+    fair.take(10)
+    fair.push("left", ("left", 0), backlogged=True)
+    assert fair.take(5, newcomers_only=True) == []
+    assert ("left", 0) in fair.take(2)
+
+
 def test_coming_and_going_gains_nothing() -> None:
     fair = queues()
     fill(fair, "steady", 10_000)

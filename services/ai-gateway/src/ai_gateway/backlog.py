@@ -139,7 +139,7 @@ class Backlog:
             if not left <= record.offset < end:
                 continue
             if self._has_room(tenant):
-                self._take_in(record, tenant, partition)
+                self._take_in(record, tenant, partition, again=True)
             else:
                 partition.left[tenant] = record.offset
                 del reading[tenant]
@@ -164,6 +164,11 @@ class Backlog:
         come only, where so asked."""
         return self._queues.take(most, newcomers_only=newcomers_only)
 
+    def has_more(self, tenant: str) -> bool:
+        """Return whether records of a tenant wait, here or left in the log."""
+        left = (tenant in partition.left for partition in self._partitions.values())
+        return self._queues.waits(tenant) or any(left)
+
     def finished(self, items: Iterable[Item]) -> None:
         """Say that these are indexed, or set aside for good."""
         for item in items:
@@ -181,12 +186,14 @@ class Backlog:
             for item in self._queues.remove(lambda item: id(item.partition) in gone):
                 self._release(item)
 
-    def _take_in(self, record: Record, tenant: str, partition: Partition) -> None:
+    def _take_in(
+        self, record: Record, tenant: str, partition: Partition, *, again: bool = False
+    ) -> None:
         size = len(record.value or b"") + _RECORD_OVERHEAD
         partition.opened(record.offset)
         self._used[tenant] = self._used.get(tenant, 0) + size
         self._memory += size
-        self._queues.push(tenant, Item(record, tenant, partition, size))
+        self._queues.push(tenant, Item(record, tenant, partition, size), backlogged=again)
 
     def _release(self, item: Item) -> None:
         self._memory -= item.size

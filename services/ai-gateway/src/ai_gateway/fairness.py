@@ -51,12 +51,13 @@ class FairQueues(Generic[T]):
     def __len__(self) -> int:
         return self._count
 
-    def push(self, tenant: str, item: T) -> None:
-        """Put an item at the end of its tenant's queue."""
+    def push(self, tenant: str, item: T, *, backlogged: bool = False) -> None:
+        """Put an item at the end of its tenant's queue. Who is known to be backlogged is no
+        newcomer, even where its queue has run empty."""
         queue = self._queues.get(tenant)
         if queue is None:
             queue = self._queues[tenant] = _Queue()
-            self._new[tenant] = None
+            (self._old if backlogged else self._new)[tenant] = None
         queue.items.append(item)
         self._count += 1
 
@@ -98,6 +99,11 @@ class FairQueues(Generic[T]):
                 self._to_the_end(tenant)
         self._count -= len(taken)
         return taken
+
+    def waits(self, tenant: str) -> bool:
+        """Return whether a tenant has any item waiting."""
+        queue = self._queues.get(tenant)
+        return queue is not None and bool(queue.items)
 
     def remove(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Take out every item that is not wanted any more, and return them."""

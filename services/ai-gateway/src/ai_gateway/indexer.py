@@ -19,15 +19,16 @@ import structlog
 
 from ai_gateway.applying import Applier, Work
 from ai_gateway.backlog import Backlog, Item
-from ai_gateway.batching import BATCH_LEAST, BatchSize
+from ai_gateway.batching import BATCH_LEAST, BatchSize, BatchSizes
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.fairness import WeightOf
 from ai_gateway.fence import Fence
 from ai_gateway.intake import Intake
+from ai_gateway.running import any_of, unless_done
 from ai_gateway.vector_store.port import StoreUnavailable, VectorStore
 from meshkit.clock import Clock, WallClock, monotonic, utc_now
 from meshkit.errors import LogUnavailable
-from meshkit.events.envelope import BadEvent
+from meshkit.events.envelope import BadEvent, UserEvent
 from meshkit.events.log import USER_EVENTS, Consumer, EventLog
 from meshkit.events.reading import ResolveTenant, from_record
 from meshkit.telemetry import metrics
@@ -38,7 +39,8 @@ GROUP = "ai-gateway-indexer"
 # Making the embedded store durable holds it up, by some 7 ms and 6 µs a point: so it is done under
 # steady traffic this often, before it becomes long. What is not committed is read again.
 COMMIT_EVERY_SECONDS = 0.5
-_IDLE_SECONDS = 0.5
+# Events made ready in one go: enough to share the embedder's call, some 2 ms of the event loop.
+_SLICE = 64
 
 
 def consumer_group(collection_id: str) -> str:
@@ -68,7 +70,7 @@ class Indexer:
         self._wall_clock = wall_clock
         self._backlog = Backlog(weight_of)
         self._fence = Fence(fenced)
-        self._batch_size = BatchSize()
+        self._sizes = BatchSizes(clock)
         self._applier = Applier(event_log, store, vectorizer, self._on_wait)
         self._waits_for: str | None = None
         self._intake: Intake | None = None
@@ -117,7 +119,7 @@ class Indexer:
         collection_id: str,
     ) -> None:
         """Store one batch while the next one is embedded; newcomers go beside it."""
-        prepared: tuple[list[Item], list[Work]] | None = None
+        prepared: tuple[list[Item], list[Work], BatchSize] | None = None
         batch: asyncio.Task[None] | None = None
         express: asyncio.Task[None] | None = None
         try:
@@ -125,8 +127,9 @@ class Indexer:
                 if reading.done():
                     reading.result()
                 intake.arrived.clear()
-                if prepared is None and (items := self._backlog.take(self._batch_size.now)):
-                    prepared = items, await self._vectorized(items)
+                size = self._sizes.current
+                if prepared is None and (items := self._backlog.take(size.now)):
+                    prepared = items, await self._vectorized(items), size
                 if prepared is not None and batch is None:
                     batch = asyncio.create_task(self._store_batch(*prepared), name="batch")
                     prepared = None
@@ -136,9 +139,11 @@ class Indexer:
                     # knows which of two revisions of a user is the newer one.
                     late = self._backlog.take(BATCH_LEAST, newcomers_only=True)
                     if late:
+                        if not all(self._backlog.has_more(item.tenant) for item in late):
+                            self._sizes.somebody_light()
                         express = asyncio.create_task(self._store_late(late), name="express")
-                await _any_of(intake.arrived, batch, express)
-                batch, express = _unless_done(batch), _unless_done(express)
+                await any_of(intake.arrived, batch, express)
+                batch, express = unless_done(batch), unless_done(express)
                 if self._clock() >= self._commit_due:
                     self._commit_aside(consumer, collection_id)
         finally:
@@ -149,27 +154,40 @@ class Indexer:
                         await task
 
     async def _vectorized(self, items: list[Item]) -> list[Work]:
-        work = []
-        for item in items:
-            try:
-                event = from_record(item.record, self._resolve_tenant)
-            except BadEvent as error:
-                # It goes by its key: a dead letter would keep what is to be forgotten.
-                if self._fence.passes(item.tenant, items):
-                    await self._applier.set_aside(item.record, str(error), attempts=1)
-                else:
-                    metrics.EVENTS_FENCED.inc()
-                continue
-            if self._fence.passes(event.tenant.tenant_uid, items):
-                work.append(Work(item.record, event))
+        """Return what is to be stored, made in slices: nothing else goes on during one, neither a
+        search beside us nor the sending of the batch before."""
+        done: list[Work] = []
+        for start in range(0, len(items), _SLICE):
+            await asyncio.sleep(0)
+            work = []
+            for item in items[start : start + _SLICE]:
+                event = await self._read(item, items)
+                if event is not None:
+                    work.append(Work(item.record, event))
+            if work:
+                done += await self._applier.vectorize(work)
+        return done
+
+    async def _read(self, item: Item, batch: list[Item]) -> UserEvent | None:
+        """Return the event in a record; None where it ends here, as a dead letter or fenced."""
+        try:
+            event = from_record(item.record, self._resolve_tenant)
+        except BadEvent as error:
+            # It goes by its key: a dead letter would keep what is to be forgotten.
+            if self._fence.passes(item.tenant, batch):
+                await self._applier.set_aside(item.record, str(error), attempts=1)
             else:
                 metrics.EVENTS_FENCED.inc()
-        return await self._applier.vectorize(work) if work else []
+            return None
+        if self._fence.passes(event.tenant.tenant_uid, batch):
+            return event
+        metrics.EVENTS_FENCED.inc()
+        return None
 
-    async def _store_batch(self, items: list[Item], work: Sequence[Work]) -> None:
+    async def _store_batch(self, items: list[Item], work: Sequence[Work], size: BatchSize) -> None:
         started = self._clock()
         await self._stored(items, work)
-        self._batch_size.took(len(items), self._clock() - started)
+        size.took(len(items), self._clock() - started)
 
     async def _store_late(self, items: list[Item]) -> None:
         await self._stored(items, await self._vectorized(items))
@@ -211,24 +229,3 @@ class Indexer:
 
     def _on_wait(self, reason: str | None) -> None:
         self._waits_for = reason
-
-
-async def _any_of(event: asyncio.Event, *tasks: asyncio.Task[None] | None) -> None:
-    """Return when the event is set or a task is done; after a moment where there is no task."""
-    running = [task for task in tasks if task is not None]
-    arrival = asyncio.ensure_future(event.wait())
-    try:
-        timeout = None if running else _IDLE_SECONDS
-        await asyncio.wait(
-            [arrival, *running], timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-        )
-    finally:
-        arrival.cancel()
-
-
-def _unless_done(task: asyncio.Task[None] | None) -> asyncio.Task[None] | None:
-    """Return a task that still runs, None for one that has ended; raises what that raised."""
-    if task is not None and task.done():
-        task.result()
-        return None
-    return task

@@ -18,7 +18,8 @@ import qdrant_edge as engine
 from ai_gateway.vector_store.port import DENSE, LEXICAL
 from ai_gateway.vector_store.wire import DeleteMessage, Found, UpsertMessage
 
-CHUNK = 64
+# A read that comes meanwhile waits for one chunk, 1 ms; smaller or larger, a point costs the same.
+CHUNK = 16
 _PAYLOAD = ["tenantUid", "userId", "email", "name", "attributes"]
 
 Message = UpsertMessage | DeleteMessage

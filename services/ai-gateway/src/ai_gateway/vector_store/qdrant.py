@@ -35,7 +35,7 @@ from meshkit.tenancy.identity import TenantContext
 
 log = structlog.get_logger()
 
-CHUNK = 64
+CHUNK = 256
 _WATCH_SECONDS = 2.0
 _MARKER_RETENTION_MS = 24 * 3600 * 1000
 _SWEEP_EVERY_SECONDS = 3600.0

@@ -160,9 +160,10 @@ def counted(answer: bytes) -> int:
 
 
 def _point(point: str, change: Change, now_ms: int) -> dict[str, Any]:
+    tenant = change.tenant
     payload: dict[str, Any] = {
-        "tenantId": change.tenant.tenant_id,
-        "tenantUid": change.tenant.tenant_uid,
+        "tenantId": tenant.tenant_id,
+        "tenantUid": tenant.tenant_uid,
         "revision": change.revision,
     }
     if not isinstance(change, Upsert):
@@ -170,7 +171,9 @@ def _point(point: str, change: Change, now_ms: int) -> dict[str, Any]:
         return {"id": point, "vector": {}, "payload": payload}
     user = change.user
     payload["userId"] = user.user_id
-    payload |= {"email": user.email, "name": user.name, "attributes": dict(user.attributes)}
+    payload["email"] = user.email
+    payload["name"] = user.name
+    payload["attributes"] = dict(user.attributes)
     lexical = {"indices": change.lexical.indices, "values": change.lexical.values}
     vectors = {DENSE: change.dense, LEXICAL: lexical}
     return {"id": point, "vector": vectors, "payload": payload}

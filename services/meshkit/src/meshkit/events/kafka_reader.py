@@ -30,8 +30,8 @@ class KafkaReader:
         self._topic = topic
         self._kafka_topic = connection.prefix + topic
         # A group that is never joined: librdkafka wants a name.
-        settings = connection.consumer_settings("event-mesh-reader")
-        self._consumer = Consumer(settings | _SETTINGS)
+        self._settings = connection.consumer_settings("event-mesh-reader") | _SETTINGS
+        self._made: Consumer | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-rereader")
         self._partition = -1
         self._next = 0
@@ -62,13 +62,25 @@ class KafkaReader:
             self._closed = True
             if self._resting is not None:
                 self._resting.cancel()
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._leave)
             self._thread.shutdown(wait=False)
+
+    @property
+    def _consumer(self) -> Consumer:
+        """The client, made by the first read: one that has stood idle without a topic looks for
+        its first one up to a second later."""
+        if self._made is None:
+            self._made = Consumer(self._settings)
+        return self._made
 
     def _rest(self) -> None:
         """Stop asking the brokers, after a while without a read."""
         if not self._closed:
             self._thread.submit(self._unassign)
+
+    def _leave(self) -> None:
+        if self._made is not None:
+            self._made.close()
 
     def _unassign(self) -> None:
         self._consumer.unassign()
