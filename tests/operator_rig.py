@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import yaml
@@ -16,6 +17,7 @@ from meshkit.clock import monotonic, utc_now
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Expired, KubeRefused, KubeUnavailable, Object, Resource
 from meshkit.membership.lease import LEASES, Member, lease_document
+from meshkit.tenancy.directory import OnChange
 from meshkit.tenancy.kubernetes import KubernetesTenantSource
 from processes import Process, clean_environment, free_ports, installed
 from tenant_operator.cluster import TENANTS, Cluster, KubeCluster
@@ -37,6 +39,17 @@ def grant(api: KubeApi, namespace: str, **roles: str) -> None:
         for command in (("apply", "-f", str(path)), binding):
             done = api.kubectl("-n", namespace, *command)
             assert done.returncode == 0, done.stderr
+
+
+def own_namespaces(api: KubeApi, count: int) -> list[str]:
+    """So many namespaces that nobody else uses, made at once."""
+    names = [f"test-{uuid4().hex[:12]}" for _ in range(count)]
+    items = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names
+    ]
+    made = api.apply({"apiVersion": "v1", "kind": "List", "items": items})
+    assert made.returncode == 0, made.stderr
+    return names
 
 
 class OperatorProcess(Process):
@@ -142,7 +155,10 @@ async def running_operator(
 
 @asynccontextmanager
 async def replica(
-    client: KubeClient, service: str = "user-service", **changes: Any
+    client: KubeClient,
+    service: str = "user-service",
+    on_change: OnChange | None = None,
+    **changes: Any,
 ) -> AsyncIterator[KubernetesTenantSource]:
     """A replica that obeys policies and says so at once, every time."""
     identity = f"{service}-{next(_numbers)}"
@@ -158,7 +174,7 @@ async def replica(
                     await client.apply(LEASES, lease, manager="replica")
             await asyncio.sleep(0.005)
 
-    async with KubernetesTenantSource(client) as source:
+    async with KubernetesTenantSource(client, on_change) as source:
         await source.loaded()
         saying = asyncio.create_task(acknowledge(source))
         try:

@@ -39,8 +39,8 @@ class Cluster(Protocol):
     async def apply_policy(self, document: Object) -> Object:
         """Make a TenantPolicy what `document` says, and return it."""
 
-    async def delete_policy(self, name: str) -> None:
-        """Remove a TenantPolicy."""
+    async def delete_policy(self, found: Object) -> None:
+        """Remove a TenantPolicy as it was found. Raises Conflict where it is another by now."""
 
     async def apply_status(self, tenant: Object, status: dict[str, Any]) -> Object:
         """Make the status of a Tenant this one, and return the Tenant. Raises NotFound."""
@@ -82,9 +82,10 @@ class KubeCluster:
         """Make a TenantPolicy what `document` says, and return it."""
         return await self._client.apply(POLICIES, document, manager=MANAGER)
 
-    async def delete_policy(self, name: str) -> None:
-        """Remove a TenantPolicy."""
-        await self._client.delete(POLICIES, name)
+    async def delete_policy(self, found: Object) -> None:
+        """Remove a TenantPolicy as it was found. Raises Conflict where it is another by now."""
+        version = found["metadata"]["resourceVersion"]
+        await self._client.delete(POLICIES, name_of(found), version=version)
 
     async def apply_status(self, tenant: Object, status: dict[str, Any]) -> Object:
         """Make the status of a Tenant this one, and return the Tenant. Raises NotFound."""

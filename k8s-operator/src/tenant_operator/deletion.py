@@ -17,13 +17,14 @@ import structlog
 
 from meshkit.clock import WallClock, utc_now
 from meshkit.kube.objects import KubeRefused, KubeUnavailable, NotFound, Object
+from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.spec import ERASE_FINALIZER
 from tenant_operator.cluster import Cluster
 from tenant_operator.conditions import timestamp
 from tenant_operator.erasers import Erasers, ErasureWaits, Remains
 from tenant_operator.membership import Membership
-from tenant_operator.observed import Observed, name_of, version_of, wanted_uid
-from tenant_operator.policies import policy_document, read_policy, stands, terminating
+from tenant_operator.observed import Observed, name_of, version_of
+from tenant_operator.policies import policy_document, stands, terminating
 from tenant_operator.status import enforcement
 
 log = structlog.get_logger()
@@ -47,6 +48,9 @@ class Progress:
     erasure: dict[str, Any] = field(default_factory=dict)
 
 
+LastPolicy = Callable[[Object], TenantPolicy | None]
+"""Returns the policy that a Tenant had when it was deleted; None where it never had one."""
+
 Report = Callable[[Object, Progress], Awaitable[None]]
 """Writes the progress of a Tenant's deletion into its status."""
 
@@ -54,6 +58,17 @@ Report = Callable[[Object, Progress], Awaitable[None]]
 def is_held(tenant: Object) -> bool:
     """Return whether a Tenant is kept until its data is erased."""
     return ERASE_FINALIZER in (tenant["metadata"].get("finalizers") or ())
+
+
+def wants_erasure(tenant: Object) -> bool:
+    """Return whether a Tenant's data is to go with it."""
+    return (tenant.get("spec") or {}).get("deletionPolicy") == "Delete"
+
+
+def to_be_erased(tenant: Object) -> bool:
+    """Return whether a Tenant is deleted, and waits for its data to be erased."""
+    deleted = bool(tenant["metadata"].get("deletionTimestamp"))
+    return deleted and is_held(tenant) and wants_erasure(tenant)
 
 
 class Deletion:
@@ -66,6 +81,7 @@ class Deletion:
         membership: Membership,
         erasers: Erasers,
         report: Report,
+        last_policy: LastPolicy,
         *,
         verify_again_seconds: float = VERIFY_AGAIN_SECONDS,
         wall_clock: WallClock = utc_now,
@@ -75,6 +91,7 @@ class Deletion:
         self._membership = membership
         self._erasers = erasers
         self._report = report
+        self._last_policy = last_policy
         self._verify_again = verify_again_seconds
         self._wall_clock = wall_clock
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -108,7 +125,7 @@ class Deletion:
 
     async def _erase(self, name: str) -> None:
         clean, backoff = False, _LOOK_AGAIN_SECONDS
-        while (tenant := self._observed.tenants.get(name)) is not None and is_held(tenant):
+        while (tenant := self._observed.tenants.get(name)) is not None and to_be_erased(tenant):
             self._news[name].clear()
             try:
                 progress, clean = await self._step(tenant, clean)
@@ -141,16 +158,17 @@ class Deletion:
         erasure = dict((tenant.get("status") or {}).get("erasure") or {})
         erasure.setdefault("startedAt", timestamp(self._wall_clock()))
         try:
-            progress = await self._fenced_and_drained(tenant)
+            policy = self._fence(tenant)
+            progress = await self._fenced_and_drained(tenant, policy)
             if progress is not None:
                 return _with(progress, erasure), False
-            remains = await self._erasers.remains(wanted_uid(tenant))
+            remains = await self._erasers.remains(policy.tenant_uid)
             if "points" not in erasure:
                 erasure |= {"points": remains.points, "keys": remains.keys}
                 # First into the status, then out of the world: the report has to have the numbers.
                 return Progress("Erasing", _left(remains), 0.0, erasure=erasure), False
             if not remains.nothing:
-                remains = await self._erasers.erase(wanted_uid(tenant))
+                remains = await self._erasers.erase(policy.tenant_uid)
                 return Progress("Erasing", _left(remains), 0.0, erasure=erasure), False
         except ErasureWaits as error:
             return Progress("Waiting", str(error), _LOOK_AGAIN_SECONDS, erasure=erasure), False
@@ -161,11 +179,14 @@ class Deletion:
         message = f"erased {erasure['points']} points and {erasure['keys']} keys; verified twice"
         return Progress("Erased", message, done=True, erasure=erasure), True
 
-    async def _fenced_and_drained(self, tenant: Object) -> Progress | None:
+    def _fence(self, tenant: Object) -> TenantPolicy:
+        return terminating(tenant, self._last_policy(tenant))
+
+    async def _fenced_and_drained(self, tenant: Object, policy: TenantPolicy) -> Progress | None:
         """Refuse the tenant's traffic and let what was under way end; None once that is so."""
         name = name_of(tenant)
         found = self._observed.policies.get(name)
-        wanted = policy_document(tenant, terminating(tenant, read_policy(found, tenant)))
+        wanted = policy_document(tenant, policy)
         if found is None or not stands(found, wanted):
             found = await self._cluster.apply_policy(wanted)
             self._observed.policies.saw(found)
@@ -174,7 +195,7 @@ class Deletion:
             self._membership.wait_for(name, version_of(found))
             message = f"{fence} live replicas refuse its traffic"
             return Progress("Fencing", message, _LOOK_AGAIN_SECONDS)
-        if await self._erasers.draining(wanted_uid(tenant)):
+        if await self._erasers.draining(policy.tenant_uid):
             return Progress("Draining", "what was under way comes to its end", _DRAIN_SECONDS)
         return None
 
@@ -182,7 +203,7 @@ class Deletion:
         erasure = progress.erasure
         report = {
             "tenant": name_of(tenant),
-            "uid": wanted_uid(tenant),
+            "uid": self._fence(tenant).tenant_uid,
             "startedAt": erasure["startedAt"],
             "pointsErased": str(erasure["points"]),
             "keysErased": str(erasure["keys"]),
@@ -190,7 +211,7 @@ class Deletion:
         }
         await self._cluster.keep_report(tenant, report)
         await self._cluster.tell(tenant, "Erased", progress.message, warning=False)
-        self._observed.tenants.saw(await self._cluster.hold_until_erased(tenant, False))
+        self._observed.tenant_written(await self._cluster.hold_until_erased(tenant, False))
         log.info("tenant_erased", tenant=name_of(tenant), points=erasure["points"])
 
 

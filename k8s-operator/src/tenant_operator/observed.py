@@ -24,11 +24,20 @@ def name_of(found: Object) -> str:
     return name
 
 
+def own_uid(tenant: Object) -> str:
+    """Return the uid that a Tenant was made with."""
+    uid: str = tenant["metadata"]["uid"]
+    return uid
+
+
 def wanted_uid(tenant: Object) -> str:
     """Return the uid whose data a Tenant has or asks for."""
-    adopted = (tenant.get("spec") or {}).get("adoptUid")
-    uid: str = adopted or tenant["metadata"]["uid"]
-    return uid
+    return (tenant.get("spec") or {}).get("adoptUid") or own_uid(tenant)
+
+
+def claimed_uids(tenant: Object) -> set[str]:
+    """Return the uids that a Tenant has a claim to: while it is there, its own is nobody else's."""
+    return {own_uid(tenant), wanted_uid(tenant)}
 
 
 def plan_name(tenant: Object) -> str:
@@ -37,12 +46,21 @@ def plan_name(tenant: Object) -> str:
     return plan
 
 
+def _asks(tenant: Object) -> tuple[object, ...]:
+    metadata = tenant["metadata"]
+    finalizers = metadata.get("finalizers") or []
+    deleted = metadata.get("deletionTimestamp")
+    return metadata["uid"], metadata.get("generation"), deleted, finalizers
+
+
 class Objects:
     """The objects of one kind by name, and the versions of those that are gone."""
 
     def __init__(self) -> None:
         self._objects: dict[str, Object] = {}
         self._gone: dict[str, int] = {}
+        # What is not there and not newer than a list of all there was is gone for good.
+        self._listed_at = -1
 
     def get(self, name: str) -> Object | None:
         """Return an object as last seen, None where there is none."""
@@ -55,13 +73,17 @@ class Objects:
         """Return the names of all there is."""
         return list(self._objects)
 
+    def names_with_uid(self, uid: str) -> set[str]:
+        """Return the names of the policies of a tenant's uid."""
+        return {name for name, one in self._objects.items() if one["spec"].get("tenantUid") == uid}
+
     def saw(self, found: Object) -> bool:
         """Take an object in; return whether it is news."""
         name, version = name_of(found), version_of(found)
         known = self._objects.get(name)
         if known is not None and version <= version_of(known):
             return False
-        if version <= self._gone.get(name, -1):
+        if known is None and version <= max(self._listed_at, self._gone.get(name, -1)):
             return False
         self._gone.pop(name, None)
         self._objects[name] = found
@@ -72,7 +94,8 @@ class Objects:
         return self._remove(name_of(found), version_of(found))
 
     def listed(self, objects: Iterable[Object], version: int) -> set[str]:
-        """Take in a list of all there was at a version; return the names of what is news."""
+        """Take in a list of all there was at a version; return the names of what is news. The
+        list may be older than what is known."""
         news, present = set(), set()
         for found in objects:
             present.add(name_of(found))
@@ -80,6 +103,7 @@ class Objects:
                 news.add(name_of(found))
         missing = [name for name in self._objects if name not in present]
         news |= {name for name in missing if self._remove(name, version)}
+        self._listed_at = max(self._listed_at, version)
         self._gone = {name: at for name, at in self._gone.items() if at > version}
         return news
 
@@ -99,50 +123,63 @@ class Observed:
         self.tenants = Objects()
         self.plans = Objects()
         self.policies = Objects()
-        self._plan_of: dict[str, str] = {}
-        self._on_plan: defaultdict[str, set[str]] = defaultdict(set)
-        self._uid_of: dict[str, str] = {}
-        self._with_uid: defaultdict[str, set[str]] = defaultdict(set)
+        self._plans_of = _Index()
+        self._uids_of = _Index()
 
     def tenant_changed(self, name: str) -> set[str]:
         """Keep the indexes after news of a Tenant; return the tenants that it concerns: itself,
-        and those that ask for the same uid, before or now."""
-        concerned = {name}
+        and those that ask for the same uid or have it, before or now."""
         tenant = self.tenants.get(name)
-        concerned |= self._moved(
-            self._uid_of, self._with_uid, name, wanted_uid(tenant) if tenant else None
-        )
-        plan = plan_name(tenant) if tenant else None
-        self._moved(self._plan_of, self._on_plan, name, plan)
+        self._plans_of.move(name, {plan_name(tenant)} if tenant else set())
+        concerned = {name} | self._uids_of.move(name, claimed_uids(tenant) if tenant else set())
+        if tenant is not None and wanted_uid(tenant) != own_uid(tenant):
+            # Rare enough to look through all.
+            concerned |= self.policies.names_with_uid(wanted_uid(tenant))
         return concerned
+
+    def tenant_written(self, found: Object) -> set[str]:
+        """Take in a Tenant as it is after a write of ours; return the tenants that it concerns:
+        nobody, unless somebody else has changed it meanwhile. No watch will tell that as news."""
+        before = self.tenants.get(name_of(found))
+        if not self.tenants.saw(found) or (before is not None and _asks(before) == _asks(found)):
+            return set()
+        return self.tenant_changed(name_of(found))
 
     def on_plan(self, plan: str) -> set[str]:
         """Return the names of the tenants that are on a plan."""
-        return set(self._on_plan.get(plan, ()))
+        return self._plans_of.names(plan)
 
     def plan_of(self, tenant: Object) -> Object | None:
         """Return the plan that a Tenant is on, None where there is none of that name."""
         return self.plans.get(plan_name(tenant))
 
     def claimants(self, uid: str) -> Mapping[str, Object]:
-        """Return the Tenants that have or ask for a uid, by name."""
-        names = sorted(self._with_uid.get(uid, ()))
+        """Return the Tenants that have a claim to a uid, by name."""
+        names = sorted(self._uids_of.names(uid))
         return {name: found for name in names if (found := self.tenants.get(name)) is not None}
 
-    @staticmethod
-    def _moved(
-        of: dict[str, str], back: defaultdict[str, set[str]], name: str, key: str | None
-    ) -> set[str]:
-        """Move a name from its old key to its new one; return who else is under either."""
-        old = of.pop(name, None)
-        if old is not None:
-            back[old].discard(name)
-        if key is not None:
-            of[name] = key
-            back[key].add(name)
-        keys = {one for one in (old, key) if one is not None}
-        others = set().union(*(back[one] for one in keys)) if old != key else set()
-        for one in keys:
-            if not back[one]:
-                del back[one]
+
+class _Index:
+    """Names by keys, of which each name has some."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, set[str]] = {}
+        self._names: defaultdict[str, set[str]] = defaultdict(set)
+
+    def names(self, key: str) -> set[str]:
+        """Return the names that have a key."""
+        return set(self._names.get(key, ()))
+
+    def move(self, name: str, keys: set[str]) -> set[str]:
+        """Give a name other keys; return who has one of those that it got or lost."""
+        before = self._keys.pop(name, set())
+        if keys:
+            self._keys[name] = keys
+        others: set[str] = set()
+        for key in before ^ keys:
+            names = self._names[key]
+            names ^= {name}
+            others |= names
+            if not names:
+                del self._names[key]
         return others - {name}

@@ -33,7 +33,7 @@ _WATCH_GRACE_SECONDS = 30.0
 _BACKOFF_LEAST, _BACKOFF_MOST = 0.2, 30.0
 _URGENT_WORKERS, _WORKERS = 6, 2
 # Replicas come and go together, as in a rolling update.
-_MEMBERS_SETTLE_SECONDS = 1.0
+MEMBERS_SETTLE_SECONDS = 1.0
 _FORGOTTEN_LEASE_SECONDS = 600.0
 
 
@@ -48,6 +48,7 @@ class TenantOperator:
         *,
         resync_seconds: float = RESYNC_SECONDS,
         settle_seconds: float = SETTLE_SECONDS,
+        members_settle_seconds: float = MEMBERS_SETTLE_SECONDS,
         verify_again_seconds: float | None = None,
         clock: Clock = monotonic,
         wall_clock: WallClock = utc_now,
@@ -55,6 +56,7 @@ class TenantOperator:
         self._cluster = cluster
         self._membership = membership
         self._resync_seconds = resync_seconds
+        self._members_settle_seconds = members_settle_seconds
         self._clock = clock
         self.observed = Observed()
         self.queue = WorkQueue(clock)
@@ -203,7 +205,7 @@ class TenantOperator:
         """Bring every status up to date after replicas came or went, behind what is urgent."""
         while True:
             await self._members_moved.wait()
-            await asyncio.sleep(_MEMBERS_SETTLE_SECONDS)
+            await asyncio.sleep(self._members_settle_seconds)
             self._members_moved.clear()
             log.info("members_changed", live=len(self._membership.live))
             for name in self.observed.tenants.names():

@@ -11,13 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from meshkit.kube.objects import Object
-from meshkit.tenancy.claims import Declared, uid_owners
 from meshkit.tenancy.documents import InvalidDocument, parse_plan, parse_tenant
 from meshkit.tenancy.policy import TenantPolicy, TenantState
 from meshkit.tenancy.resolve import ResolutionError, in_state, resolve
 from meshkit.tenancy.spec import API_VERSION
 from tenant_operator.conditions import ACCEPTED, FALSE, TRUE, Condition
-from tenant_operator.observed import name_of, wanted_uid
+from tenant_operator.observed import claimed_uids, name_of, own_uid, wanted_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A Tenant that asks for a uid, and the policy that it has now."""
+    """A Tenant that has or asks for a uid, and the policy that it has now."""
 
     tenant: Object
     in_force: TenantPolicy | None
@@ -46,14 +45,15 @@ def decide(
     """Return what is to hold for a Tenant on `plan`.
 
     `in_force` is the policy that it has now: what does not resolve keeps that, and says where and
-    why. `rivals` are the other Tenants that ask for the same uid.
+    why. `rivals` are the other Tenants that ask for the uid that it asks for, or has.
     """
+    claims = {name_of(tenant): Claim(tenant, in_force), **(rivals or {})}
+    in_force = _kept(in_force, name_of(tenant), claims)
     try:
         parsed = parse_tenant(_declared(tenant))
     except InvalidDocument as error:
         return _refused(in_force, "InvalidSpec", str(error))
-    claims = {name_of(tenant): Claim(tenant, in_force), **(rivals or {})}
-    if rivals and (owner := _owner(claims)) != name_of(tenant):
+    if (owner := _owner(wanted_uid(tenant), claims)) != name_of(tenant):
         where = "spec.adoptUid" if parsed.spec.adopt_uid else "metadata.uid"
         return _refused(
             in_force, "UidTaken", f"{where}: the uid {wanted_uid(tenant)} is that of tenant {owner}"
@@ -73,17 +73,24 @@ def decide(
     return Decision(policy, Condition(ACCEPTED, TRUE, "Resolved", message))
 
 
-def terminating(tenant: Object, in_force: TenantPolicy | None) -> TenantPolicy:
-    """Return the policy of a Tenant whose data is being erased: nothing passes."""
-    metadata = tenant["metadata"]
-    if in_force is None or in_force.tenant_uid != wanted_uid(tenant):
-        bare = {
-            "apiVersion": API_VERSION,
-            "kind": "Tenant",
-            "metadata": {"name": metadata["name"], "uid": wanted_uid(tenant)},
-        }
-        in_force = resolve(parse_tenant(bare), None)
-    return in_state(in_force, TenantState.TERMINATING)
+def last_policy(
+    tenant: Object,
+    plan: Object | None,
+    in_force: TenantPolicy | None,
+    rivals: Mapping[str, Claim],
+) -> TenantPolicy | None:
+    """Return the policy under which a deleted Tenant stored data; None where it never could."""
+    kept = _kept(in_force, name_of(tenant), {name_of(tenant): Claim(tenant, in_force), **rivals})
+    return kept or decide(tenant, plan, in_force, rivals).policy
+
+
+def terminating(tenant: Object, last: TenantPolicy | None) -> TenantPolicy:
+    """Return the policy of a Tenant whose data is being erased: nothing passes. Its uid is the one
+    to erase: that of the `last` policy, under which data was stored. A uid that the Tenant asked
+    for and never got is none of its business, and may be another tenant's."""
+    if last is None:
+        last = resolve(parse_tenant(_bare(tenant)), None)
+    return in_state(last, TenantState.TERMINATING)
 
 
 def leaving(in_force: TenantPolicy) -> TenantPolicy:
@@ -135,17 +142,33 @@ def _declared(found: Object) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "status"}
 
 
-def _owner(claims: Mapping[str, Claim]) -> str | None:
-    """Return the name of the one among those who ask for a uid that it belongs to."""
-    declared = {}
-    for name, claim in sorted(claims.items()):
-        try:
-            parsed = parse_tenant(_declared(claim.tenant))
-        except InvalidDocument:
-            continue
-        declared[name] = Declared(parsed, wanted_uid(claim.tenant))
-    held = {n: claim.in_force for n, claim in claims.items() if claim.in_force is not None}
-    return next(iter(uid_owners(declared, held).values()), None)
+def _owner(uid: str, claims: Mapping[str, Claim]) -> str | None:
+    """Return the name of the one that a uid belongs to among those who have a claim to it; None
+    where nobody has. One's own uid goes before an adopted one, also for who has adopted another:
+    adopting is for data that nobody has any more. Among equals, who has it in force keeps it."""
+
+    def rank(name: str) -> tuple[bool, bool, str]:
+        in_force = claims[name].in_force
+        holds = in_force is not None and in_force.tenant_uid == uid
+        return own_uid(claims[name].tenant) != uid, not holds, name
+
+    concerned = [name for name, claim in claims.items() if uid in claimed_uids(claim.tenant)]
+    return min(concerned, key=rank, default=None)
+
+
+def _kept(
+    in_force: TenantPolicy | None, name: str, claims: Mapping[str, Claim]
+) -> TenantPolicy | None:
+    """Return the policy in force unless the data under it is another tenant's by now."""
+    if in_force is None or _owner(in_force.tenant_uid, claims) not in (None, name):
+        return None
+    return in_force
+
+
+def _bare(tenant: Object) -> dict[str, Any]:
+    """Return a Tenant that says nothing, but who it is."""
+    metadata = {"name": name_of(tenant), "uid": own_uid(tenant)}
+    return {"apiVersion": API_VERSION, "kind": "Tenant", "metadata": metadata}
 
 
 def _owned_by(tenant: Object) -> dict[str, Any]:

@@ -16,13 +16,21 @@ from meshkit.telemetry import metrics
 from meshkit.tenancy.policy import TenantPolicy
 from tenant_operator.cluster import Cluster
 from tenant_operator.conditions import ACCEPTED, FALSE, TRUE, status_of
-from tenant_operator.deletion import Deletion, Progress, is_held
+from tenant_operator.deletion import (
+    VERIFY_AGAIN_SECONDS,
+    Deletion,
+    Progress,
+    is_held,
+    to_be_erased,
+    wants_erasure,
+)
 from tenant_operator.erasers import Erasers
 from tenant_operator.membership import Membership
 from tenant_operator.observed import Observed, name_of, version_of, wanted_uid
 from tenant_operator.policies import (
     Claim,
     decide,
+    last_policy,
     leaving,
     policy_document,
     read_policy,
@@ -77,12 +85,11 @@ class Reconciler:
             membership,
             erasers,
             self._report_deletion,
+            self._last_policy,
             wall_clock=wall_clock,
-            **(
-                {}
-                if verify_again_seconds is None
-                else {"verify_again_seconds": verify_again_seconds}
-            ),
+            verify_again_seconds=VERIFY_AGAIN_SECONDS
+            if verify_again_seconds is None
+            else verify_again_seconds,
         )
 
     @property
@@ -110,8 +117,11 @@ class Reconciler:
         elif not tenant["metadata"].get("deletionTimestamp"):
             tenant = await self._held_as_wanted(tenant)
             await self._bring_into_force(tenant, found)
-        elif is_held(tenant):
+        elif to_be_erased(tenant):
             self._deletion.advance(name)
+        elif is_held(tenant):
+            # Its data was to be erased, and somebody has thought better of it in time.
+            await self._held_as_wanted(tenant)
         else:
             policy = read_policy(found, tenant)
             if policy is not None:
@@ -120,12 +130,14 @@ class Reconciler:
     async def _bring_into_force(self, tenant: Object, found: Object | None) -> None:
         name = name_of(tenant)
         in_force = read_policy(found, tenant)
-        decision = decide(tenant, self._observed.plan_of(tenant), in_force, self._rivals(tenant))
+        plan, rivals = self._observed.plan_of(tenant), self._rivals(tenant, in_force)
+        decision = decide(tenant, plan, in_force, rivals)
         if decision.policy is not None:
             found = await self._applied(tenant, found, decision.policy)
-        elif found is not None and in_force is None:
-            # What is there is of an earlier Tenant of this name: nobody may go on under it.
-            await self._cluster.delete_policy(name)
+        elif found is not None:
+            # What is there is of an earlier Tenant of this name, or lets it at the data of another
+            # tenant: nobody may go on under it.
+            await self._cluster.delete_policy(found)
             found = None
         version = version_of(found) if found is not None else 0
         replicas = enforcement(name, version, self._membership.live)
@@ -168,7 +180,7 @@ class Reconciler:
         if is_written(tenant, status):
             return
         before = status_of((tenant.get("status") or {}).get("conditions") or (), ACCEPTED)
-        self._observed.tenants.saw(await self._cluster.apply_status(tenant, status))
+        self._written_is(await self._cluster.apply_status(tenant, status))
         accepted = findings.accepted
         if before != accepted.status and (accepted.status == FALSE or before == FALSE):
             refused = accepted.status == FALSE
@@ -178,15 +190,19 @@ class Reconciler:
 
     async def _held_as_wanted(self, tenant: Object) -> Object:
         """Return the Tenant with the finalizer where its data is to be erased, else without."""
-        wanted = (tenant.get("spec") or {}).get("deletionPolicy") == "Delete"
+        wanted = wants_erasure(tenant)
         if wanted == is_held(tenant):
             return tenant
         try:
             tenant = await self._cluster.hold_until_erased(tenant, wanted)
         except Conflict as error:
             raise NotFound(404, str(error)) from None
-        self._observed.tenants.saw(tenant)
+        self._written_is(tenant)
         return tenant
+
+    def _written_is(self, tenant: Object) -> None:
+        for name in self._observed.tenant_written(tenant):
+            self._look_again(name, 0.0)
 
     async def _clear(self, name: str, found: Object | None) -> None:
         """Remove the policy of a Tenant that is gone. Its owner reference says the same to the
@@ -196,19 +212,25 @@ class Reconciler:
             return
         if (tenant := await self._cluster.tenant(name)) is not None:
             # Only not told yet: a watch may be behind.
-            if self._observed.tenants.saw(tenant):
-                self._look_again(name, 0.0)
+            self._written_is(tenant)
             return
-        await self._cluster.delete_policy(name)
+        await self._cluster.delete_policy(found)
         log.info("policy_removed", tenant=name)
 
-    def _rivals(self, tenant: Object) -> dict[str, Claim]:
-        name = name_of(tenant)
-        rivals = self._observed.claimants(wanted_uid(tenant))
+    def _last_policy(self, tenant: Object) -> TenantPolicy | None:
+        in_force = read_policy(self._observed.policies.get(name_of(tenant)), tenant)
+        plan = self._observed.plan_of(tenant)
+        return last_policy(tenant, plan, in_force, self._rivals(tenant, in_force))
+
+    def _rivals(self, tenant: Object, in_force: TenantPolicy | None) -> dict[str, Claim]:
+        """Return the others that ask for a uid that a Tenant asks for, or has."""
+        rivals = dict(self._observed.claimants(wanted_uid(tenant)))
+        if in_force is not None:
+            rivals |= self._observed.claimants(in_force.tenant_uid)
+        rivals.pop(name_of(tenant), None)
         return {
             rival: Claim(found, read_policy(self._observed.policies.get(rival), found))
             for rival, found in rivals.items()
-            if rival != name
         }
 
     async def _report_deletion(self, tenant: Object, progress: Progress) -> None:
@@ -225,4 +247,4 @@ class Reconciler:
         )
         status = status_document(tenant, findings, self._wall_clock())
         if not is_written(tenant, status):
-            self._observed.tenants.saw(await self._cluster.apply_status(tenant, status))
+            self._written_is(await self._cluster.apply_status(tenant, status))

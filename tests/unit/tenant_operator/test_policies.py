@@ -10,6 +10,7 @@ from tenant_operator.policies import (
     Claim,
     Decision,
     decide,
+    last_policy,
     leaving,
     policy_document,
     read_policy,
@@ -116,9 +117,22 @@ def test_tenant_being_erased_is_terminating_under_its_own_uid() -> None:
     assert fenced.state is TenantState.TERMINATING
     assert fenced.revision != GOOD.revision
     assert terminating(tenant(), fenced) == fenced
-    # Also one that was never good, and one whose policy is of an earlier incarnation.
-    for in_force in (None, make_policy()):
-        assert terminating(tenant(plan="x"), in_force).tenant_uid == "uid-1"
+    # Also one that was never good, and one that asked for another's uid and never got it.
+    for never_good in (tenant(plan="x"), tenant(adoptUid="uid-9")):
+        assert terminating(never_good, None).tenant_uid == "uid-1"
+
+
+def test_tenant_that_adopted_data_erases_that() -> None:
+    adopter = tenant(adoptUid="uid-9")
+    in_force = decide(adopter, None, None).policy
+    assert terminating(adopter, last_policy(adopter, None, in_force, {})).tenant_uid == "uid-9"
+
+
+def test_tenant_that_was_refused_a_uid_erases_its_own_data_only() -> None:
+    owner = Claim(tenant("owner", "uid-9"), None)
+    thief = tenant("thief", "uid-2", adoptUid="uid-9")
+    last = last_policy(thief, None, None, {"owner": owner})
+    assert terminating(thief, last).tenant_uid == "uid-2"
 
 
 def test_tenant_that_leaves_its_data_is_suspended() -> None:

@@ -134,14 +134,8 @@ class Indexer:
                     batch = asyncio.create_task(self._store_batch(*prepared), name="batch")
                     prepared = None
                     continue
-                if batch is not None and express is None:
-                    # Who has little and comes now would wait for two batches otherwise. The store
-                    # knows which of two revisions of a user is the newer one.
-                    late = self._backlog.take(BATCH_LEAST, newcomers_only=True)
-                    if late:
-                        if not all(self._backlog.has_more(item.tenant) for item in late):
-                            self._sizes.somebody_light()
-                        express = asyncio.create_task(self._store_late(late), name="express")
+                if batch is not None and express is None and (late := self._late()):
+                    express = asyncio.create_task(self._store_late(late), name="express")
                 await any_of(intake.arrived, batch, express)
                 batch, express = unless_done(batch), unless_done(express)
                 if self._clock() >= self._commit_due:
@@ -152,6 +146,14 @@ class Indexer:
                     task.cancel()
                     with suppress(asyncio.CancelledError):
                         await task
+
+    def _late(self) -> list[Item]:
+        """Return what goes beside a batch that is being stored: who has little and comes now would
+        wait for two batches otherwise. The store knows which of two revisions is the newer one."""
+        late = self._backlog.take(BATCH_LEAST, newcomers_only=True)
+        if not all(self._backlog.has_more(item.tenant) for item in late):
+            self._sizes.somebody_light()
+        return late
 
     async def _vectorized(self, items: list[Item]) -> list[Work]:
         """Return what is to be stored, made in slices: nothing else goes on during one, neither a

@@ -149,10 +149,15 @@ class KubeClient:
         suffix = f"/{subresource}" if subresource else ""
         return await self._call("PATCH", path + suffix, document, parameters, _APPLY)
 
-    async def delete(self, resource: Resource, name: str, *, namespace: str | None = None) -> None:
-        """Remove an object; one that is not there is no error. Raises KubeUnavailable."""
+    async def delete(
+        self, resource: Resource, name: str, *, version: str = "", namespace: str | None = None
+    ) -> None:
+        """Remove an object, or with `version` that version of it; one that is not there is no
+        error. Raises Conflict where it is another version by now, KubeUnavailable."""
+        path = resource.path(namespace or self.namespace, name)
+        only = {"preconditions": {"resourceVersion": version}} if version else None
         try:
-            await self._call("DELETE", resource.path(namespace or self.namespace, name))
+            await self._call("DELETE", path, only)
         except NotFound:
             return
 
