@@ -2,10 +2,36 @@
 
 import sys
 
-from bench import accept, consume, embedding, freshness, ingest, kills, limiter, upsert
+from bench import (
+    accept,
+    consume,
+    embedding,
+    freshness,
+    ingest,
+    kills,
+    limiter,
+    operator_cost,
+    operator_faults,
+    operator_start,
+    propagation,
+    upsert,
+)
 from bench.document import write_document
 
-BENCHMARKS = (embedding, limiter, accept, consume, upsert, ingest, freshness, kills)
+BENCHMARKS = (
+    embedding,
+    limiter,
+    accept,
+    consume,
+    upsert,
+    ingest,
+    freshness,
+    kills,
+    operator_cost,
+    propagation,
+    operator_start,
+    operator_faults,
+)
 
 
 def main() -> None:
