@@ -3,7 +3,6 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import structlog
@@ -11,6 +10,7 @@ import structlog
 from kafka_broker import KafkaBroker, missing
 from kube_api import KubeApi, serving
 from meshkit.kube.client import KubeClient
+from operator_rig import own_namespaces
 
 _TESTS = Path(__file__).parent
 
@@ -56,9 +56,7 @@ def own_api(tmp_path: Path) -> Iterator[KubeApi]:
 @pytest.fixture
 def namespace(kube_api: KubeApi) -> str:
     """A namespace of the session's API server that nobody else uses."""
-    name = f"test-{uuid4().hex[:12]}"
-    made = kube_api.kubectl("create", "namespace", name)
-    assert made.returncode == 0, made.stderr
+    (name,) = own_namespaces(kube_api, 1)
     return name
 
 

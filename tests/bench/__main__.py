@@ -2,10 +2,38 @@
 
 import sys
 
-from bench import accept, consume, embedding, fairness, freshness, ingest, kills, limiter, upsert
+from bench import (
+    accept,
+    consume,
+    embedding,
+    fairness,
+    freshness,
+    ingest,
+    kills,
+    limiter,
+    operator_cost,
+    operator_faults,
+    operator_start,
+    propagation,
+    upsert,
+)
 from bench.document import write_document
 
-BENCHMARKS = (embedding, limiter, accept, consume, upsert, ingest, fairness, freshness, kills)
+BENCHMARKS = (
+    embedding,
+    limiter,
+    accept,
+    consume,
+    upsert,
+    ingest,
+    fairness,
+    freshness,
+    kills,
+    operator_cost,
+    propagation,
+    operator_start,
+    operator_faults,
+)
 
 
 def main() -> None:

@@ -86,7 +86,9 @@ class Objects:
         if known is None and version <= max(self._listed_at, self._gone.get(name, -1)):
             return False
         self._gone.pop(name, None)
-        self._objects[name] = found
+        # Who wrote which field: half of an object, and nobody here reads it.
+        metadata = {k: v for k, v in found["metadata"].items() if k != "managedFields"}
+        self._objects[name] = found | {"metadata": metadata}
         return True
 
     def removed(self, found: Object) -> bool:

@@ -151,7 +151,7 @@ class Reconciler:
     def _still_settling(self, name: str) -> bool:
         """Return whether to wait for replicas before the status is written; looks again then."""
         written = self._written.get(name)
-        if written is None:
+        if written is None or not self._membership.live:
             return False
         left = written + self._settle_seconds - self._clock()
         if left <= 0:

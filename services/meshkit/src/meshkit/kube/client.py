@@ -69,7 +69,10 @@ class KubeClient:
         while True:
             path = resource.path(namespace or self.namespace)
             page = await self._call("GET", path, parameters=parameters)
-            items += page["items"]
+            for found in page["items"]:
+                # Who wrote which field: half of an object, and nobody here reads it.
+                found["metadata"].pop("managedFields", None)
+                items.append(found)
             following = page["metadata"].get("continue")
             if not following:
                 return items, page["metadata"]["resourceVersion"]

@@ -1,0 +1,50 @@
+"""Two replicas in a process of their own: `python -m bench.replicas NAMESPACE`.
+
+They follow the policies and say so in their Leases. Each change is told on standard output: which
+replica, which tenant, its `users.write`, and when (the monotonic clock, which all processes of a
+machine share).
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from meshkit.kube.client import KubeClient
+from meshkit.kube.connection import connect
+from meshkit.tenancy.kubernetes import KubernetesTenantSource
+from operator_rig import replica
+
+REPLICAS = 2
+
+
+async def follow(namespace: str) -> None:
+    """Follow until it is killed."""
+    async with AsyncExitStack() as stack:
+        for number in range(REPLICAS):
+            client = await stack.enter_async_context(KubeClient(await connect(namespace)))
+            sources: list[KubernetesTenantSource] = []
+
+            def tell(
+                changed: frozenset[str],
+                number: int = number,
+                known: Sequence[KubernetesTenantSource] = sources,
+            ) -> None:
+                now = time.monotonic()
+                for name in changed if known else ():
+                    policy = known[0].get(name)
+                    if policy is not None:
+                        rate = policy.rate_limit("users.write").requests
+                        print(number, name, rate, now, flush=True)
+
+            source = await stack.enter_async_context(
+                replica(client, on_change=tell, lease_seconds=3600)
+            )
+            sources.append(source)
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(follow(sys.argv[1]))
