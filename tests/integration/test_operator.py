@@ -287,3 +287,41 @@ async def test_transition_times_stay_where_nothing_changes(client: KubeClient) -
             before, after = condition(first, kind), condition(second, kind)
             assert before["lastTransitionTime"] == after["lastTransitionTime"]
             assert after["observedGeneration"] == before["observedGeneration"] + 1
+
+
+async def test_people_are_told_of_a_replica_that_does_not_come_along(client: KubeClient) -> None:
+    async with (
+        running_operator(client, settle_seconds=0.05, overdue_seconds=0.2),
+        replica(client, service="ai-gateway", applied_version=1),
+    ):
+        await declare(client, "tenant-a")
+        told: list[Object] = []
+        async with asyncio.timeout(20):
+            while not told:
+                events, _ = await client.list(EVENTS)
+                told = [one for one in events if one["reason"] == "NotEnforced"]
+                await asyncio.sleep(0.02)
+        assert "ai-gateway" in told[0]["message"]
+
+
+async def test_watch_that_begins_anew_is_followed_by_a_list(client: KubeClient) -> None:
+    deaf = False
+
+    def through(told: Any) -> Any:
+        def hear(resource: Any, kind: str | None, found: Object) -> None:
+            if not deaf:
+                told(resource, kind, found)
+
+        return hear
+
+    async with running_operator(client, through=through) as operator:
+        await declare(client, "gone")
+        await declare(client, "there")
+        await until_policy(client, "gone")
+        await until_policy(client, "there")
+        deaf = True
+        await client.delete(TENANTS, "gone")
+        # As kopf does after the server has forgotten its version: what is there, and no word of
+        # what is not.
+        operator.told(TENANTS, None, await tenant(client, "there"))
+        await until_gone(client, "gone")

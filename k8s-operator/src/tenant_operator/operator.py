@@ -21,7 +21,8 @@ from tenant_operator.cluster import PLANS, POLICIES, TENANTS, Cluster
 from tenant_operator.erasers import Erasers
 from tenant_operator.membership import Membership
 from tenant_operator.observed import Objects, Observed, version_of
-from tenant_operator.reconcile import SETTLE_SECONDS, Reconciler
+from tenant_operator.patience import OVERDUE_SECONDS, SETTLE_SECONDS
+from tenant_operator.reconcile import Reconciler
 from tenant_operator.work_queue import WorkQueue
 
 log = structlog.get_logger()
@@ -30,6 +31,8 @@ WATCHED = (TENANTS, PLANS, POLICIES, LEASES)
 RESYNC_SECONDS = 300.0
 # What a list has that its watch has not told by then, it will never tell.
 _WATCH_GRACE_SECONDS = 30.0
+# A watch that lists anew is through with that by then.
+_RELIST_SECONDS = 1.0
 _BACKOFF_LEAST, _BACKOFF_MOST = 0.2, 30.0
 _URGENT_WORKERS, _WORKERS = 6, 2
 # Replicas come and go together, as in a rolling update.
@@ -48,6 +51,7 @@ class TenantOperator:
         *,
         resync_seconds: float = RESYNC_SECONDS,
         settle_seconds: float = SETTLE_SECONDS,
+        overdue_seconds: float = OVERDUE_SECONDS,
         members_settle_seconds: float = MEMBERS_SETTLE_SECONDS,
         verify_again_seconds: float | None = None,
         clock: Clock = monotonic,
@@ -67,6 +71,7 @@ class TenantOperator:
             erasers,
             self.queue.add_later,
             settle_seconds=settle_seconds,
+            overdue_seconds=overdue_seconds,
             verify_again_seconds=verify_again_seconds,
             clock=clock,
             wall_clock=wall_clock,
@@ -74,6 +79,8 @@ class TenantOperator:
         self._backoff: dict[str, float] = {}
         self._told: dict[Resource, int] = dict.fromkeys(WATCHED, 0)
         self._expected: dict[Resource, tuple[int, float]] = {}
+        self._names_told: dict[Resource, set[str]] = {resource: set() for resource in WATCHED}
+        self._watch_began_anew = asyncio.Event()
         self._members_moved = asyncio.Event()
         self._loaded = False
 
@@ -115,6 +122,7 @@ class TenantOperator:
         """Take in an event of a watch: ADDED, MODIFIED, DELETED, or None for what was there."""
         self._told[resource] = max(self._told[resource], version_of(found))
         name = found["metadata"]["name"]
+        self._note_told(resource, kind, name)
         if resource == LEASES:
             self._membership.gone(name) if kind == "DELETED" else self._membership.saw(found)
             self._look_at_members()
@@ -123,6 +131,16 @@ class TenantOperator:
         news = objects.removed(found) if kind == "DELETED" else objects.saw(found)
         if news:
             self._concern(self._names(resource, name))
+
+    def _note_told(self, resource: Resource, kind: str | None, name: str) -> None:
+        """Notice that a watch has listed anew: it never tells what was removed before that."""
+        names = self._names_told[resource]
+        if kind is None and name in names:
+            self._watch_began_anew.set()
+        if kind == "DELETED":
+            names.discard(name)
+        else:
+            names.add(name)
 
     async def resync(self) -> None:
         """List everything and look at whom it has news of. Raises KubeUnavailable, KubeRefused."""
@@ -192,7 +210,11 @@ class TenantOperator:
 
     async def _keep_listing(self) -> None:
         while True:
-            await asyncio.sleep(self._resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._resync_seconds * random.uniform(0.9, 1.1)):  # noqa: S311
+                    await self._watch_began_anew.wait()
+                    await asyncio.sleep(_RELIST_SECONDS)
+            self._watch_began_anew.clear()
             try:
                 await self.resync()
                 for name in self._membership.ended(_FORGOTTEN_LEASE_SECONDS):

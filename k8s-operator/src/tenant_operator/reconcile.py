@@ -27,6 +27,7 @@ from tenant_operator.deletion import (
 from tenant_operator.erasers import Erasers
 from tenant_operator.membership import Membership
 from tenant_operator.observed import Observed, name_of, version_of, wanted_uid
+from tenant_operator.patience import OVERDUE_SECONDS, SETTLE_SECONDS, Patience
 from tenant_operator.policies import (
     Claim,
     decide,
@@ -41,14 +42,12 @@ from tenant_operator.status import (
     deleting,
     enforcement,
     is_written,
+    lagging,
     last_accepted,
     status_document,
 )
 
 log = structlog.get_logger()
-
-SETTLE_SECONDS = 0.5
-"""For so long after a policy was written its status waits for the replicas."""
 
 LookAgain = Callable[[str, float], None]
 """Has a name reconciled after so many seconds."""
@@ -66,6 +65,7 @@ class Reconciler:
         look_again: LookAgain,
         *,
         settle_seconds: float = SETTLE_SECONDS,
+        overdue_seconds: float = OVERDUE_SECONDS,
         verify_again_seconds: float | None = None,
         clock: Clock = monotonic,
         wall_clock: WallClock = utc_now,
@@ -74,11 +74,8 @@ class Reconciler:
         self._observed = observed
         self._membership = membership
         self._look_again = look_again
-        self._settle_seconds = settle_seconds
-        self._clock = clock
         self._wall_clock = wall_clock
-        # When the policy of a tenant was written whose replicas are still waited for.
-        self._written: dict[str, float] = {}
+        self._patience = Patience(clock, settle_seconds, overdue_seconds)
         self._deletion = Deletion(
             cluster,
             observed,
@@ -144,25 +141,23 @@ class Reconciler:
         findings = Findings(decision.accepted, decision.policy, replicas)
         if version and not replicas.complete:
             self._membership.wait_for(name, version)
-        if replicas.complete or not self._still_settling(name):
-            self._settled(name, replicas.complete)
-            await self._write_status(tenant, findings)
+        if replicas.complete:
+            if (seconds := self._patience.end(name)) is not None:
+                metrics.POLICY_PROPAGATION.observe(seconds)
+        elif replicas.live and (left := self._patience.until_settled(name)):
+            self._look_again(name, left)
+            return
+        await self._write_status(tenant, findings)
+        if replicas.lagging:
+            await self._tell_of_laggards(tenant, findings)
 
-    def _still_settling(self, name: str) -> bool:
-        """Return whether to wait for replicas before the status is written; looks again then."""
-        written = self._written.get(name)
-        if written is None or not self._membership.live:
-            return False
-        left = written + self._settle_seconds - self._clock()
-        if left <= 0:
-            return False
-        self._look_again(name, left)
-        return True
-
-    def _settled(self, name: str, complete: bool) -> None:
-        written = self._written.pop(name, None)
-        if written is not None and complete:
-            metrics.POLICY_PROPAGATION.observe(self._clock() - written)
+    async def _tell_of_laggards(self, tenant: Object, findings: Findings) -> None:
+        """Tell people once that some replica does not come along."""
+        left = self._patience.until_overdue(name_of(tenant))
+        if left:
+            self._look_again(name_of(tenant), left)
+        elif left is not None:
+            await self._cluster.tell(tenant, "NotEnforced", lagging(findings), warning=True)
 
     async def _applied(self, tenant: Object, found: Object | None, policy: TenantPolicy) -> Object:
         """Return the TenantPolicy object with this policy, written where it is another one."""
@@ -171,7 +166,7 @@ class Reconciler:
             return found
         written = await self._cluster.apply_policy(wanted)
         self._observed.policies.saw(written)
-        self._written[name_of(tenant)] = self._clock()
+        self._patience.begin(name_of(tenant))
         log.info("policy_written", tenant=name_of(tenant), revision=policy.revision)
         return written
 
@@ -207,7 +202,7 @@ class Reconciler:
     async def _clear(self, name: str, found: Object | None) -> None:
         """Remove the policy of a Tenant that is gone. Its owner reference says the same to the
         garbage collector; this is quicker, and also works where there is none."""
-        self._written.pop(name, None)
+        self._patience.end(name)
         if found is None:
             return
         if (tenant := await self._cluster.tenant(name)) is not None:

@@ -107,6 +107,15 @@ def last_accepted(conditions: Conditions) -> Condition:
     return Condition(ACCEPTED, UNKNOWN, "Deleting", "deleted before it was looked at")
 
 
+def lagging(findings: Findings) -> str:
+    """Return who does not obey yet, for people."""
+    replicas = findings.enforcement
+    named = ", ".join(replicas.lagging[:_NAMES_MOST])
+    more = len(replicas.lagging) - _NAMES_MOST
+    named += f" and {more} more" if more > 0 else ""
+    return f"in force in {replicas}; not yet in {named}"
+
+
 def _enforced(findings: Findings) -> Condition:
     replicas = findings.enforcement
     if findings.policy is None:
@@ -118,10 +127,7 @@ def _enforced(findings: Findings) -> Condition:
         return Condition(ENFORCED, UNKNOWN, "NoReplicas", "no replica is live")
     if replicas.complete:
         return Condition(ENFORCED, TRUE, "AllReplicas", f"in force in {replicas} live replicas")
-    named = ", ".join(replicas.lagging[:_NAMES_MOST])
-    more = len(replicas.lagging) - _NAMES_MOST
-    named += f" and {more} more" if more > 0 else ""
-    return Condition(ENFORCED, FALSE, "Propagating", f"in force in {replicas}; not yet in {named}")
+    return Condition(ENFORCED, FALSE, "Propagating", lagging(findings))
 
 
 def _ready(accepted: Condition, enforced: Condition) -> Condition:
