@@ -168,6 +168,11 @@ async def test_policy_that_somebody_edits_or_removes_is_put_back(client: KubeCli
         }
         await client.apply(POLICIES, document, manager="somebody")
         assert (await until_policy(client, "tenant-a", state="Active"))["spec"] == wanted
+        extra = {"name": "more.of.it", "limit": 1, "provenance": "override"}
+        await client.apply(
+            POLICIES, document | {"spec": wanted | {"quotas": [extra]}}, manager="somebody"
+        )
+        await until_policy(client, "tenant-a", **wanted)
         await client.delete(POLICIES, "tenant-a")
         assert (await until_policy(client, "tenant-a"))["spec"] == wanted
 

@@ -80,7 +80,14 @@ class KubeCluster:
 
     async def apply_policy(self, document: Object) -> Object:
         """Make a TenantPolicy what `document` says, and return it."""
-        return await self._client.apply(POLICIES, document, manager=MANAGER)
+        written = await self._client.apply(POLICIES, document, manager=MANAGER)
+        if written["spec"] == document["spec"]:
+            return written
+        # Somebody has added entries to its lists: applying leaves what others own.
+        metadata = document["metadata"] | {
+            "resourceVersion": written["metadata"]["resourceVersion"]
+        }
+        return await self._client.replace(POLICIES, document | {"metadata": metadata})
 
     async def delete_policy(self, found: Object) -> None:
         """Remove a TenantPolicy as it was found. Raises Conflict where it is another by now."""

@@ -12,9 +12,9 @@ from meshkit.kube.objects import Object
 from meshkit.tenancy.resolve import DEFAULT_PLAN
 
 
-def version_of(found: Object) -> int:
-    """Return an object's resource version; a server that has others than numbers has 0."""
-    text = found["metadata"].get("resourceVersion", "")
+def version_of(found: Object | None) -> int:
+    """Return an object's resource version; 0 of none, and of a server that has no numbers."""
+    text = found["metadata"].get("resourceVersion", "") if found is not None else ""
     return int(text) if text.isdecimal() else 0
 
 

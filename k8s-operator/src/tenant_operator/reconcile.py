@@ -26,7 +26,7 @@ from tenant_operator.deletion import (
 )
 from tenant_operator.erasers import Erasers
 from tenant_operator.membership import Membership
-from tenant_operator.observed import Observed, name_of, version_of, wanted_uid
+from tenant_operator.observed import Observed, name_of, own_uid, version_of, wanted_uid
 from tenant_operator.patience import OVERDUE_SECONDS, SETTLE_SECONDS, Patience
 from tenant_operator.policies import (
     Claim,
@@ -133,10 +133,13 @@ class Reconciler:
             found = await self._applied(tenant, found, decision.policy)
         elif found is not None:
             # What is there is of an earlier Tenant of this name, or lets it at the data of another
-            # tenant: nobody may go on under it.
+            # tenant: nobody may go on under it. Unless it is this Tenant that is an earlier one.
+            now = await self._cluster.tenant(name)
+            if now is None or own_uid(now) != own_uid(tenant):
+                raise NotFound(404, "another Tenant by now")
             await self._cluster.delete_policy(found)
             found = None
-        version = version_of(found) if found is not None else 0
+        version = version_of(found)
         replicas = enforcement(name, version, self._membership.live)
         findings = Findings(decision.accepted, decision.policy, replicas)
         if version and not replicas.complete:
@@ -185,11 +188,10 @@ class Reconciler:
 
     async def _held_as_wanted(self, tenant: Object) -> Object:
         """Return the Tenant with the finalizer where its data is to be erased, else without."""
-        wanted = wants_erasure(tenant)
-        if wanted == is_held(tenant):
+        if wants_erasure(tenant) == is_held(tenant):
             return tenant
         try:
-            tenant = await self._cluster.hold_until_erased(tenant, wanted)
+            tenant = await self._cluster.hold_until_erased(tenant, wants_erasure(tenant))
         except Conflict as error:
             raise NotFound(404, str(error)) from None
         self._written_is(tenant)
@@ -231,12 +233,10 @@ class Reconciler:
     async def _report_deletion(self, tenant: Object, progress: Progress) -> None:
         name = name_of(tenant)
         found = self._observed.policies.get(name)
-        version = version_of(found) if found is not None else 0
-        conditions = (tenant.get("status") or {}).get("conditions") or ()
         findings = Findings(
-            last_accepted(conditions),
+            last_accepted((tenant.get("status") or {}).get("conditions") or ()),
             read_policy(found, tenant),
-            enforcement(name, version, self._membership.live),
+            enforcement(name, version_of(found), self._membership.live),
             deleting(progress.reason, progress.message),
             progress.erasure,
         )
