@@ -11,12 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from meshkit.kube.objects import Object
+from meshkit.tenancy.claims import Declared, uid_owners
 from meshkit.tenancy.documents import InvalidDocument, parse_plan, parse_tenant
 from meshkit.tenancy.policy import TenantPolicy, TenantState
 from meshkit.tenancy.resolve import ResolutionError, in_state, resolve
 from meshkit.tenancy.spec import API_VERSION
 from tenant_operator.conditions import ACCEPTED, FALSE, TRUE, Condition
-from tenant_operator.observed import claimed_uids, name_of, own_uid, wanted_uid
+from tenant_operator.observed import name_of, own_uid, wanted_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +144,13 @@ def _declared(found: Object) -> dict[str, Any]:
 
 
 def _owner(uid: str, claims: Mapping[str, Claim]) -> str | None:
-    """Return the name of the one that a uid belongs to among those who have a claim to it; None
-    where nobody has. One's own uid goes before an adopted one, also for who has adopted another:
-    adopting is for data that nobody has any more. Among equals, who has it in force keeps it."""
-
-    def rank(name: str) -> tuple[bool, bool, str]:
-        in_force = claims[name].in_force
-        holds = in_force is not None and in_force.tenant_uid == uid
-        return own_uid(claims[name].tenant) != uid, not holds, name
-
-    concerned = [name for name, claim in claims.items() if uid in claimed_uids(claim.tenant)]
-    return min(concerned, key=rank, default=None)
+    """Return the name of the one that a uid belongs to, None where nobody has a claim to it."""
+    declared = {
+        name: Declared(own_uid(claim.tenant), wanted_uid(claim.tenant))
+        for name, claim in sorted(claims.items())
+    }
+    held = {n: claim.in_force for n, claim in claims.items() if claim.in_force is not None}
+    return uid_owners(declared, held).get(uid)
 
 
 def _kept(

@@ -112,12 +112,15 @@ async def read_cluster(client: KubeClient) -> Found:
 
 async def list_uids(client: KubeClient) -> set[str]:
     """Return the uids that data is in use under: what a policy has in force, also one that cannot
-    be read, and what a Tenant has or asks for. Raises ClusterTrouble, KubeUnavailable."""
+    be read, what a Tenant adopts, and its own as long as it is there.
+
+    Raises ClusterTrouble, KubeUnavailable.
+    """
     tenants, _ = await list_tenants(client)
     with asking(client, "list", POLICIES):
         policies, _ = await client.list(POLICIES)
     in_force = {str((document.get("spec") or {}).get("tenantUid")) for document in policies}
-    return in_force | {tenant.data_uid for tenant in tenants}
+    return in_force | {uid for tenant in tenants for uid in (tenant.uid, tenant.data_uid)}
 
 
 async def release(client: KubeClient, tenant: TenantStatus) -> bool:

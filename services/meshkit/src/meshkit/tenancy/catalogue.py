@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from meshkit.tenancy.claims import Declared, uid_owners
 from meshkit.tenancy.policy import TenantPolicy
-from meshkit.tenancy.resolve import ResolutionError, plan_name, resolve, tenant_uid
+from meshkit.tenancy.resolve import ResolutionError, own_uid, plan_name, resolve, tenant_uid
 from meshkit.tenancy.source import TenantProblem
 from meshkit.tenancy.spec import Tenant, TenantPlan
 from meshkit.tenancy.yaml_files import TenantFile
@@ -47,6 +47,7 @@ class Catalogue:
         self._plans: dict[str, tuple[TenantPlan, str]] = {}
         self._tenants: dict[str, tuple[Tenant, str]] = {}
         self._declared: dict[str, Declared] = {}
+        self._declared_by: dict[str, Tenant] = {}
         self._resolved: dict[str, _Resolved] = {}
         self._policies: dict[str, TenantPolicy] = {}
 
@@ -92,10 +93,12 @@ class Catalogue:
     def _declare(self) -> None:
         declared: dict[str, Declared] = {}
         for name, (tenant, _) in self._tenants.items():
-            before = self._declared.get(name)
-            same = before is not None and before.tenant is tenant
-            declared[name] = before if before and same else Declared(tenant, tenant_uid(tenant))
+            same = self._declared_by.get(name) is tenant
+            declared[name] = (
+                self._declared[name] if same else Declared(own_uid(tenant), tenant_uid(tenant))
+            )
         self._declared = declared
+        self._declared_by = {name: tenant for name, (tenant, _) in self._tenants.items()}
 
     def _resolve_all(self, problems: list[TenantProblem]) -> None:
         policies: dict[str, TenantPolicy] = {}
@@ -117,10 +120,10 @@ class Catalogue:
 
     def _check_uid(self, name: str, owners: Mapping[str, str]) -> None:
         claim = self._declared[name]
-        owner = owners[claim.uid]
+        owner = owners[claim.wanted]
         if owner != name:
-            path = "spec.adoptUid" if claim.tenant.spec.adopt_uid else "metadata.uid"
-            raise ResolutionError(path, f"the uid {claim.uid} is that of tenant {owner}")
+            path = "spec.adoptUid" if claim.wanted != claim.own else "metadata.uid"
+            raise ResolutionError(path, f"the uid {claim.wanted} is that of tenant {owner}")
 
     def _given(self, name: str, tenant: Tenant, plan: TenantPlan | None) -> _Resolved:
         known = self._resolved.get(name)

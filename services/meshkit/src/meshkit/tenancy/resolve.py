@@ -71,16 +71,20 @@ def plan_name(tenant: Tenant) -> str:
     return tenant.spec.plan or DEFAULT_PLAN
 
 
-def tenant_uid(tenant: Tenant) -> str:
-    """Return the incarnation: the uid adopted, the object's, the one in its annotation, or one
+def own_uid(tenant: Tenant) -> str:
+    """Return the uid that a tenant has of itself: the object's, the one in its annotation, or one
     derived from its name."""
     metadata = tenant.metadata
     return (
-        tenant.spec.adopt_uid
-        or metadata.uid
+        metadata.uid
         or metadata.annotations.get(UID_ANNOTATION)
         or str(uuid5(_UID_NAMESPACE, metadata.name))
     )
+
+
+def tenant_uid(tenant: Tenant) -> str:
+    """Return the incarnation: the uid adopted, else its own."""
+    return tenant.spec.adopt_uid or own_uid(tenant)
 
 
 def resolve(tenant: Tenant, plan: TenantPlan | None) -> TenantPolicy:
@@ -235,6 +239,7 @@ __all__ = [
     "DEFAULT_PLAN",
     "ResolutionError",
     "in_state",
+    "own_uid",
     "plan_name",
     "resolve",
     "tenant_uid",
