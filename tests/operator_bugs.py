@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from meshkit.kube.objects import Object
+from meshkit.tenancy.resources import POLICIES
 from tenant_operator import deletion, policies, reconcile
 from tenant_operator import status as statuses
-from tenant_operator.cluster import POLICIES, KubeCluster
+from tenant_operator.cluster import KubeCluster
 from tenant_operator.membership import Membership
 from tenant_operator.observed import Objects, Observed, name_of, wanted_uid
 from tenant_operator.reconcile import Reconciler

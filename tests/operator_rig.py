@@ -19,8 +19,9 @@ from meshkit.kube.objects import Expired, KubeRefused, KubeUnavailable, Object, 
 from meshkit.membership.lease import LEASES, Member, lease_document
 from meshkit.tenancy.directory import OnChange
 from meshkit.tenancy.kubernetes import KubernetesTenantSource
+from meshkit.tenancy.resources import TENANTS
 from processes import Process, clean_environment, free_ports, installed
-from tenant_operator.cluster import TENANTS, Cluster, KubeCluster
+from tenant_operator.cluster import Cluster, KubeCluster
 from tenant_operator.erasers import Erasers, Remains
 from tenant_operator.membership import Membership
 from tenant_operator.operator import WATCHED, TenantOperator

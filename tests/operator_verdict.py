@@ -3,8 +3,8 @@
 from collections import defaultdict
 from typing import Any
 
+from meshkit.tenancy.resources import POLICIES
 from operator_world import World
-from tenant_operator.cluster import POLICIES
 from tenant_operator.erasers import Remains
 from tenant_operator.observed import name_of
 

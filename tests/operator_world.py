@@ -17,6 +17,7 @@ from meshkit.kube.objects import KubeRefused, NotFound, Object
 from meshkit.membership.lease import LEASES, Member, lease_document
 from meshkit.tenancy.documents import InvalidDocument, parse_plan, parse_tenant
 from meshkit.tenancy.resolve import DEFAULT_PLAN, ResolutionError, resolve
+from meshkit.tenancy.resources import PLANS, POLICIES, TENANTS
 from operator_people import (
     DELETED,
     JOINED,
@@ -29,7 +30,6 @@ from operator_people import (
     UNPLANNED,
     Step,
 )
-from tenant_operator.cluster import PLANS, POLICIES, TENANTS
 from tenant_operator.observed import name_of, version_of
 
 Spec = dict[str, Any]

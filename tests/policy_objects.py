@@ -7,8 +7,8 @@ from typing import Any
 from builders import make_policy
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Object
-from meshkit.tenancy.kubernetes import POLICIES
 from meshkit.tenancy.policy import Provenance, ResolvedWeight
+from meshkit.tenancy.resources import POLICIES
 from meshkit.tenancy.source import TenantSource
 from meshkit.tenancy.spec import API_VERSION
 

@@ -17,9 +17,9 @@ from bench.harness import cpu_seconds
 from builders import tenant_document
 from kube_api import KubeApi
 from meshkit.kube.client import KubeClient
+from meshkit.tenancy.resources import TENANTS
 from operator_rig import own_namespaces
 from processes import Process, clean_environment
-from tenant_operator.cluster import TENANTS
 
 _AT_ONCE = 16
 _QUIET_SECONDS = 3.0

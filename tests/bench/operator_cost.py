@@ -20,9 +20,9 @@ from bench.cluster import declare, module, new_namespace, requests_served, runni
 from bench.harness import Figure, Result, console, cpu_seconds, ratios, report
 from kube_api import KubeApi, assets
 from meshkit.kube.client import KubeClient
+from meshkit.tenancy.resources import POLICIES, TENANTS
 from operator_rig import OperatorProcess
 from processes import Process
-from tenant_operator.cluster import POLICIES, TENANTS
 
 _WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE")
 _ROUND_SECONDS = 120

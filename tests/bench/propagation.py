@@ -29,9 +29,9 @@ from bench.replicas import REPLICAS
 from builders import tenant_document
 from kube_api import KubeApi, assets
 from meshkit.kube.client import KubeClient
+from meshkit.tenancy.resources import TENANTS
 from operator_rig import OperatorProcess, condition
 from processes import Process
-from tenant_operator.cluster import TENANTS
 
 FEW, MANY = 100, 10_000
 _EDIT_SECONDS = 30

@@ -17,8 +17,8 @@ from meshkit.kube.connection import connect
 from meshkit.kube.objects import NotFound
 from meshkit.tenancy.documents import parse_plan, parse_tenant
 from meshkit.tenancy.resolve import DEFAULT_PLAN, resolve
+from meshkit.tenancy.resources import PLANS, POLICIES
 from meshkit.tenancy.spec import API_VERSION, GROUP
-from tenant_operator.cluster import PLANS, POLICIES
 from tenant_operator.conditions import timestamp
 from tenant_operator.policies import policy_document
 

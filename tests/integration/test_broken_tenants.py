@@ -11,8 +11,8 @@ import pytest
 from builders import plan_document, tenant_document
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import KubeRefused
+from meshkit.tenancy.resources import PLANS, POLICIES, TENANTS
 from operator_rig import running_operator
-from tenant_operator.cluster import PLANS, POLICIES, TENANTS
 
 OTHERS = 1000
 BROKEN = 40

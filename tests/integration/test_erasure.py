@@ -22,12 +22,12 @@ from meshkit.events.log import USER_EVENTS, EventLog, NewRecord
 from meshkit.events.sqlite_log import SqliteEventLog
 from meshkit.kube.client import KubeClient
 from meshkit.tenancy.identity import TenantContext
-from meshkit.tenancy.kubernetes import POLICIES
 from meshkit.tenancy.policy import TenantState
+from meshkit.tenancy.resources import POLICIES, TENANTS
 from meshkit.tenancy.spec import API_VERSION
 from operator_rig import OperatorProcess, until_condition
 from qdrant_server import own_alias, qdrant_url
-from tenant_operator.cluster import CONFIG_MAPS, TENANTS
+from tenant_operator.cluster import CONFIG_MAPS
 from user_service.erasing import KeyCount, KeyEraser
 
 pytestmark = pytest.mark.timeout(120)

@@ -10,7 +10,8 @@ import pytest
 from kube_api import KubeApi
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Conflict, Expired, KubeUnavailable, NotFound
-from meshkit.tenancy.kubernetes import POLICIES, KubernetesTenantSource
+from meshkit.tenancy.kubernetes import KubernetesTenantSource
+from meshkit.tenancy.resources import POLICIES
 from policy_objects import make_all, policy, weight
 from waiting import eventually
 

@@ -19,7 +19,8 @@ from meshkit.kube.connection import KubeConnection
 from meshkit.kube.objects import NotFound
 from meshkit.membership.lease import LEASES, Member, lease_document, parse_lease
 from meshkit.membership.member import Membership
-from meshkit.tenancy.kubernetes import POLICIES, KubernetesTenantSource
+from meshkit.tenancy.kubernetes import KubernetesTenantSource
+from meshkit.tenancy.resources import POLICIES
 from policy_objects import make_all, policy, weight
 from waiting import eventually
 

@@ -8,6 +8,7 @@ import pytest
 from builders import plan_document, tenant_document
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import NotFound, Object
+from meshkit.tenancy.resources import PLANS, POLICIES, TENANTS
 from operator_rig import (
     condition,
     replica,
@@ -15,7 +16,7 @@ from operator_rig import (
     tenant,
     until_condition,
 )
-from tenant_operator.cluster import EVENTS, PLANS, POLICIES, TENANTS
+from tenant_operator.cluster import EVENTS
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -8,9 +8,10 @@ import pytest
 from builders import tenant_document
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import NotFound, Object
+from meshkit.tenancy.resources import POLICIES, TENANTS
 from meshkit.tenancy.spec import ERASE_FINALIZER
 from operator_rig import condition, replica, running_operator, until_condition
-from tenant_operator.cluster import CONFIG_MAPS, EVENTS, POLICIES, TENANTS, KubeCluster
+from tenant_operator.cluster import CONFIG_MAPS, EVENTS, KubeCluster
 from tenant_operator.erasers import ErasureWaits, Remains
 
 pytestmark = pytest.mark.timeout(90)

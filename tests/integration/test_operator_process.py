@@ -10,13 +10,13 @@ import pytest
 from builders import tenant_document
 from kube_api import KubeApi
 from meshkit.kube.client import KubeClient
+from meshkit.tenancy.resources import TENANTS
 from operator_rig import (
     OperatorProcess,
     replica,
     tenant,
     until_condition,
 )
-from tenant_operator.cluster import TENANTS
 from waiting import eventually
 
 pytestmark = pytest.mark.timeout(150)

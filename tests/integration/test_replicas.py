@@ -15,7 +15,7 @@ from kube_api import KubeApi
 from meshkit.clock import monotonic, utc_now
 from meshkit.kube.client import KubeClient
 from meshkit.membership.lease import LEASES, Member, Roster
-from meshkit.tenancy.kubernetes import POLICIES
+from meshkit.tenancy.resources import POLICIES
 from policy_objects import policy
 from processes import free_ports
 from replica_process import Replica

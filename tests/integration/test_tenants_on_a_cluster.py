@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 from builders import condition, make_context, make_policy, tenant_document
 from kube_api import KubeApi, serving
 from mesh.tenants import tenants_app
-from mesh.tenants_cluster import TENANTS
 from mesh.tenants_goal import Goal
 from mesh.tenants_release import held_by_us, release_all
 from mesh.tenants_status import read_tenant
@@ -26,6 +25,7 @@ from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
 from meshkit.events.log import USER_EVENTS
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Expired, NotFound
+from meshkit.tenancy.resources import TENANTS
 from meshkit.tenancy.spec import API_VERSION, ERASE_FINALIZER
 from processes import clean_environment, free_ports
 from waiting import eventually

@@ -12,15 +12,12 @@ from meshkit.clock import utc_now
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import NotFound, Object, Resource
 from meshkit.membership.lease import LEASES, MEMBER_LABEL
-from meshkit.tenancy.crds import VERSION
+from meshkit.tenancy.resources import POLICIES, TENANTS
 from meshkit.tenancy.spec import API_VERSION, ERASE_FINALIZER, GROUP
 from tenant_operator.conditions import timestamp
 from tenant_operator.observed import name_of
 
 MANAGER = "tenant-operator"
-TENANTS = Resource(GROUP, VERSION, "tenants")
-PLANS = Resource(GROUP, VERSION, "tenantplans")
-POLICIES = Resource(GROUP, VERSION, "tenantpolicies")
 CONFIG_MAPS = Resource("", "v1", "configmaps")
 EVENTS = Resource("", "v1", "events")
 ERASURE_LABEL = f"{GROUP}/erasure"

@@ -17,7 +17,8 @@ from meshkit.clock import Clock, WallClock, monotonic, utc_now
 from meshkit.kube.objects import KubeRefused, KubeUnavailable, Object, Resource
 from meshkit.membership.lease import LEASES
 from meshkit.telemetry import metrics
-from tenant_operator.cluster import PLANS, POLICIES, TENANTS, Cluster
+from meshkit.tenancy.resources import PLANS, POLICIES, TENANTS
+from tenant_operator.cluster import Cluster
 from tenant_operator.erasers import Erasers
 from tenant_operator.membership import Membership
 from tenant_operator.observed import Objects, Observed, version_of

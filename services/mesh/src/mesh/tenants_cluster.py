@@ -23,13 +23,10 @@ from meshkit.kube.objects import (
     Object,
     Resource,
 )
-from meshkit.tenancy.crds import VERSION
-from meshkit.tenancy.kubernetes import POLICIES
 from meshkit.tenancy.policy import TenantPolicy
+from meshkit.tenancy.resources import POLICIES, TENANTS
 from meshkit.tenancy.source import TenantProblem
-from meshkit.tenancy.spec import ERASE_FINALIZER, GROUP
-
-TENANTS = Resource(GROUP, VERSION, "tenants")
+from meshkit.tenancy.spec import ERASE_FINALIZER
 
 
 class ClusterTrouble(StartError):

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from mesh.command import As, Output, perform, telling
-from mesh.tenants_cluster import TENANTS, asking, list_tenants, opened
+from mesh.tenants_cluster import asking, list_tenants, opened
 from mesh.tenants_goal import Goal, Waiting, lack_in_folder
 from mesh.tenants_options import Context, Everybody, Names, Place, chosen, print_json
 from mesh.tenants_reading import read
@@ -22,6 +22,7 @@ from meshkit.clock import monotonic
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Expired, KubeUnavailable
 from meshkit.settings import MeshSettings
+from meshkit.tenancy.resources import TENANTS
 from meshkit.tenancy.sources import namespace_in
 
 _BACKOFF_LEAST, _BACKOFF_MOST = 0.1, 2.0

@@ -23,19 +23,16 @@ from meshkit.kube.objects import (
     KubeRefused,
     KubeUnavailable,
     Object,
-    Resource,
     WatchEvent,
 )
 from meshkit.telemetry import metrics
-from meshkit.tenancy.crds import VERSION
 from meshkit.tenancy.directory import OnChange
 from meshkit.tenancy.policy import TenantPolicy
+from meshkit.tenancy.resources import POLICIES
 from meshkit.tenancy.source import TenantProblem
-from meshkit.tenancy.spec import GROUP
 
 log = structlog.get_logger()
 
-POLICIES = Resource(GROUP, VERSION, "tenantpolicies")
 _BACKOFF_LEAST, _BACKOFF_MOST = 0.1, 2.0
 
 
@@ -220,4 +217,4 @@ class KubernetesTenantSource:
         self._trouble = trouble
 
 
-__all__ = ["POLICIES", "KubernetesTenantSource"]
+__all__ = ["KubernetesTenantSource"]
