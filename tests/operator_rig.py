@@ -17,7 +17,6 @@ from meshkit.clock import monotonic, utc_now
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Expired, KubeRefused, KubeUnavailable, Object, Resource
 from meshkit.membership.lease import LEASES, Member, lease_document
-from meshkit.tenancy.directory import OnChange
 from meshkit.tenancy.kubernetes import KubernetesTenantSource
 from meshkit.tenancy.resources import TENANTS
 from processes import Process, clean_environment, free_ports, installed
@@ -156,10 +155,7 @@ async def running_operator(
 
 @asynccontextmanager
 async def replica(
-    client: KubeClient,
-    service: str = "user-service",
-    on_change: OnChange | None = None,
-    **changes: Any,
+    client: KubeClient, service: str = "user-service", **changes: Any
 ) -> AsyncIterator[KubernetesTenantSource]:
     """A replica that obeys policies and says so at once, every time."""
     identity = f"{service}-{next(_numbers)}"
@@ -175,7 +171,7 @@ async def replica(
                     await client.apply(LEASES, lease, manager="replica")
             await asyncio.sleep(0.005)
 
-    async with KubernetesTenantSource(client, on_change) as source:
+    async with KubernetesTenantSource(client) as source:
         await source.loaded()
         saying = asyncio.create_task(acknowledge(source))
         try:

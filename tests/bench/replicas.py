@@ -13,8 +13,9 @@ from contextlib import AsyncExitStack
 
 from meshkit.kube.client import KubeClient
 from meshkit.kube.connection import connect
+from meshkit.membership.lease import Member
+from meshkit.membership.member import Membership
 from meshkit.tenancy.kubernetes import KubernetesTenantSource
-from operator_rig import replica
 
 REPLICAS = 2
 
@@ -38,9 +39,11 @@ async def follow(namespace: str) -> None:
                         rate = policy.rate_limit("users.write").requests
                         print(number, name, rate, now, flush=True)
 
-            source = await stack.enter_async_context(
-                replica(client, on_change=tell, lease_seconds=3600)
-            )
+            source = KubernetesTenantSource(client, on_change=tell)
+            await stack.enter_async_context(source)
+            member = Member("user-service", f"bench-{number}")
+            await stack.enter_async_context(Membership(client, source, member))
+            await source.loaded()
             sources.append(source)
         print("ready", flush=True)
         await asyncio.Event().wait()

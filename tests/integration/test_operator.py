@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from builders import plan_document, tenant_document
+from meshkit.clock import monotonic
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import NotFound, Object
 from meshkit.tenancy.resources import PLANS, POLICIES, TENANTS
@@ -331,3 +332,31 @@ async def test_watch_that_begins_anew_is_followed_by_a_list(client: KubeClient) 
         # what is not.
         operator.told(TENANTS, None, await tenant(client, "there"))
         await until_gone(client, "gone")
+
+
+async def test_watch_that_tells_nothing_any_more_is_noticed_and_made_up_for(
+    client: KubeClient,
+) -> None:
+    skipped = 0.0
+    deaf = False
+
+    def through(told: Any) -> Any:
+        def hear(resource: Any, kind: str | None, found: Object) -> None:
+            if not (deaf and resource == TENANTS):
+                told(resource, kind, found)
+
+        return hear
+
+    def clock() -> float:
+        return monotonic() + skipped
+
+    async with running_operator(client, through=through, clock=clock) as operator:
+        await declare(client, "tenant-a", displayName="Before")
+        await until_policy(client, "tenant-a", displayName="Before")
+        deaf = True
+        await declare(client, "tenant-a", displayName="After")
+        await operator.resync()
+        await until_policy(client, "tenant-a", displayName="After")
+        assert await operator.alive() is None
+        skipped = 60.0
+        assert "the watch of tenants is dead" in (await operator.alive() or "")
