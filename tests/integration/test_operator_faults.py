@@ -29,4 +29,4 @@ async def test_schedules_convict_an_operator_that(
     bug(monkeypatch)
     # Convicted it is when this has passed: schedules of a good operator have far longer.
     monkeypatch.setattr(operator_faults, "SETTLE_SECONDS", 3.0)
-    assert await run_schedules(kube_api, range(20), until_found=True)
+    assert await run_schedules(kube_api, range(80), until_found=True)

@@ -527,13 +527,17 @@ def test_retained_is_what_neither_a_tenant_nor_a_policy_has(
     assert result.stderr == ""
 
 
-def test_what_a_tenant_had_before_it_adopted_is_retained(space: Namespace, tmp_path: Path) -> None:
+def test_what_a_tenant_had_before_it_adopted_is_its_own_as_long_as_it_is_there(
+    space: Namespace, tmp_path: Path
+) -> None:
     space.tenant("adopter")
     own = space.kubectl("get", "tenant", "adopter", "-o", "jsonpath={.metadata.uid}")
     where = fill(tmp_path, own, "adopted")
     assert uids(space.run("retained", "-o", "json", **where)) == {"adopted"}
     space.tenant("adopter", adoptUid="adopted")
-    assert uids(space.run("retained", "-o", "json", **where)) == {own}
+    assert uids(space.run("retained", "-o", "json", **where)) == set()
+    space.kubectl("delete", "tenant", "adopter")
+    assert uids(space.run("retained", "-o", "json", **where)) == {own, "adopted"}
 
 
 def test_retained_in_a_cluster_says_how_data_is_erased(space: Namespace, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from confluent_kafka import (
 )
 
 from meshkit.errors import LogUnavailable
+from meshkit.events.ending import ended
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_messages import to_record, unavailable
 from meshkit.events.log import Committable, Record
@@ -106,8 +107,10 @@ class KafkaConsumer:
             return
         self._ended = True
         self._leave(self)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
+        # First what is under way: the client lets in one at a time.
+        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
         self._thread.shutdown(wait=False)
+        await ended(self._consumer.close, "kafka-consumer")
 
     async def _read(self, max_records: int, timeout: float) -> list[Record]:
         if self._in_flight is None:
@@ -217,6 +220,10 @@ class KafkaConsumer:
     def _refuse_if_closed(self) -> None:
         if self._ended or self._is_closed():
             raise LogUnavailable("the event log is closed", retry_after=1.0)
+
+
+def _nothing() -> None:
+    """Be the last to be called."""
 
 
 __all__ = ["KafkaConsumer"]
