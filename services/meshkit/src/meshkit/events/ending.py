@@ -1,4 +1,4 @@
-"""Ending what may never end: a client's last call gets its time, and the process goes on without it.
+"""Ending what may never end: a last call gets its time, and the process goes on without it.
 
 Leaving a Kafka group in the middle of a rebalance was once seen to hang in the client library for
 good. Whoever stops a process must not wait for that: the brokers notice a member that is gone.
