@@ -11,13 +11,14 @@ from typing import TypeVar
 
 from confluent_kafka import (
     OFFSET_INVALID,
-    ConsumerGroupTopicPartitions,
+    Consumer,
     KafkaException,
     TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from meshkit.events.ending import ended
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_consumer import KafkaConsumer
 from meshkit.events.kafka_messages import unavailable
@@ -47,6 +48,8 @@ class KafkaEventLog:
         self._producer = KafkaProducer(connection)
         self._admin = AdminClient(connection.settings())
         self._consumers: set[KafkaConsumer] = set()
+        # One for each group that was asked about; they join nothing.
+        self._askers: dict[str, Consumer] = {}
         self._closed = False
 
     async def publish(self, topic: str, record: NewRecord) -> Position:
@@ -97,6 +100,8 @@ class KafkaEventLog:
         self._closed = True
         await self._producer.close()
         await asyncio.gather(*(consumer.close() for consumer in list(self._consumers)))
+        for group, asker in self._askers.items():
+            await ended(asker.close, f"asker-{group}")
 
     def _name(self, topic: str) -> str:
         try:
@@ -113,16 +118,16 @@ class KafkaEventLog:
     def _lag(self, topic: str, group: str) -> Lag:
         ends = self._both_ends(topic)
         partitions = [TopicPartition(topic, number) for number in ends]
-        group = self._connection.prefix + group
-        request = ConsumerGroupTopicPartitions(group, partitions)
-        answer = self._admin.list_consumer_group_offsets([request], request_timeout=_CALL_SECONDS)[
-            group
-        ].result()
-        committed = {
-            place.partition: place.offset
-            for place in answer.topic_partitions or ()
-            if place.offset != OFFSET_INVALID
-        }
+        # Not by the admin client: its ListConsumerGroupOffsets takes the process down now and then
+        # while a broker is still loading its groups (librdkafka 2.x, a null pointer).
+        if (asker := self._askers.get(group)) is None:
+            asker = self._askers[group] = Consumer(self._connection.consumer_settings(group))
+        committed = {}
+        for place in asker.committed(partitions, timeout=_CALL_SECONDS):
+            if place.error is not None:
+                raise KafkaException(place.error)
+            if place.offset != OFFSET_INVALID:
+                committed[place.partition] = place.offset
         waiting = sum(
             max(0, last - max(committed.get(number, 0), first))
             for number, (first, last) in ends.items()
