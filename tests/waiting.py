@@ -1,4 +1,4 @@
-"""Waiting in tests: for a condition, with a deadline, never for a time."""
+"""Time in tests: waiting for a condition, with a deadline, never for a time; and a clock to set."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,3 +9,13 @@ async def eventually(condition: Callable[[], bool], seconds: float = 10) -> None
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+class SetClock:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now

@@ -3,16 +3,7 @@
 import pytest
 
 from tenant_operator.patience import Patience
-
-
-class SetClock:
-    """A clock that stands until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from waiting import SetClock
 
 
 @pytest.fixture

@@ -5,17 +5,7 @@ import asyncio
 import pytest
 
 from tenant_operator.work_queue import WorkQueue
-from waiting import eventually
-
-
-class SetClock:
-    """A clock that stands until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from waiting import SetClock, eventually
 
 
 @pytest.fixture
