@@ -4,12 +4,14 @@ server, user-service, ai-gateway and two indexers, each of which can be killed a
 import asyncio
 import random
 from base64 import b64encode
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
+import pytest
 
-from kafka_broker import KafkaBroker
+from kafka_broker import KafkaBroker, missing
 from ledger import TENANTS, Ledger
 from mesh_process import healthy, unlimited, write_tenant
 from meshkit.events.dead_letters import DeadLetter, dead_letters
@@ -20,6 +22,7 @@ from processes import Process, clean_environment, free_ports, installed
 from qdrant_server import server_process
 
 START_SECONDS = 60
+CLIENTS = 12
 
 
 class EngineMesh:
@@ -139,3 +142,36 @@ async def kill_at_random(mesh: EngineMesh, ledger: Ledger, rng: random.Random, k
             async with asyncio.timeout(rng.uniform(0.2, 3.0)):
                 while ledger.acknowledged < before + wanted:
                     await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def under_load(folder: Path, rng: random.Random) -> AsyncIterator[tuple[EngineMesh, Ledger]]:
+    """A mesh that is written to and read from; at the end the ledger has to be right."""
+    if lack := missing():
+        pytest.skip(f"a broker of our own is needed, and {lack}")
+    mesh = EngineMesh(folder)
+    timeout = aiohttp.ClientTimeout(total=15)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        try:
+            await mesh.start(http)
+            ledger = Ledger(mesh.users_url, mesh.gateway_url, http)
+            tasks = [
+                asyncio.create_task(ledger.write(n, TENANTS[n % 3], random.Random(rng.random())))
+                for n in range(CLIENTS)
+            ]
+            tasks.append(asyncio.create_task(ledger.watch(random.Random(rng.random()))))
+            try:
+                yield mesh, ledger
+            finally:
+                for task in tasks:
+                    task.cancel()
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
+            for one in ended:
+                if isinstance(one, AssertionError):
+                    raise one
+            await mesh.ready(http)
+            await ledger.settle(60)
+            assert await mesh.dead_letters() == []
+            await mesh.stop()
+        finally:
+            mesh.abandon()

@@ -155,6 +155,11 @@ broker.heartbeat.interval.ms=1000
                 raise AssertionError(f"Kafka did not start: {log.read_text()[-2000:]}")
             time.sleep(0.05)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal: SIGSTOP makes a broker that hangs, until SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """kill -9."""
         assert self._process is not None

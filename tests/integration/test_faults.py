@@ -5,52 +5,13 @@ The ledger is the clients' own: see `ledger`. `make bench` does the same for lon
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
 
-from engine_mesh import EngineMesh, kill_at_random
-from kafka_broker import missing
-from ledger import TENANTS, Ledger
+from engine_mesh import kill_at_random, under_load
 
 KILLS = 60
-CLIENTS = 12
-
-
-@asynccontextmanager
-async def under_load(folder: Path, rng: random.Random) -> AsyncIterator[tuple[EngineMesh, Ledger]]:
-    """A mesh that is written to and read from; at the end the ledger has to be right."""
-    if lack := missing():
-        pytest.skip(f"a broker of our own is needed, and {lack}")
-    mesh = EngineMesh(folder)
-    timeout = aiohttp.ClientTimeout(total=15)
-    async with aiohttp.ClientSession(timeout=timeout) as http:
-        try:
-            await mesh.start(http)
-            ledger = Ledger(mesh.users_url, mesh.gateway_url, http)
-            tasks = [
-                asyncio.create_task(ledger.write(n, TENANTS[n % 3], random.Random(rng.random())))
-                for n in range(CLIENTS)
-            ]
-            tasks.append(asyncio.create_task(ledger.watch(random.Random(rng.random()))))
-            try:
-                yield mesh, ledger
-            finally:
-                for task in tasks:
-                    task.cancel()
-                ended = await asyncio.gather(*tasks, return_exceptions=True)
-            for one in ended:
-                if isinstance(one, AssertionError):
-                    raise one
-            await mesh.ready(http)
-            await ledger.settle(60)
-            assert await mesh.dead_letters() == []
-            await mesh.stop()
-        finally:
-            mesh.abandon()
 
 
 @pytest.mark.timeout(300)

@@ -1,6 +1,7 @@
 """Composition root of ai-gateway: the public application, and the process around it."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
 from meshkit.membership.composition import watching_as_member
-from meshkit.runtime import run
+from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
@@ -114,6 +115,10 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     indexes, too; beside a Qdrant server that is what `ai-gateway-indexer` is for."""
     public = bind(settings.host, settings.ai_gateway_port, "MESH_AI_GATEWAY_PORT")
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
+    await until(stop, _run(settings, public, admin))
+
+
+async def _run(settings: MeshSettings, public: socket.socket, admin: socket.socket) -> None:
     async with AsyncExitStack() as stack:
         log = None
         if settings.qdrant_url is None:
@@ -124,7 +129,7 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
         )
         await stack.enter_async_context(serving(gateway.admin, admin))
         await stack.enter_async_context(serving(gateway.public, public))
-        await stop.wait()
+        await asyncio.Event().wait()
 
 
 def main() -> None:

@@ -39,6 +39,8 @@ GROUP = "ai-gateway-indexer"
 # Making the embedded store durable holds it up, by some 7 ms and 6 µs a point: so it is done under
 # steady traffic this often, before it becomes long. What is not committed is read again.
 COMMIT_EVERY_SECONDS = 0.5
+# What is left uncommitted is read again: nothing to hold up a stop for.
+_LAST_COMMIT_SECONDS = 5.0
 # Events made ready in one go: enough to share the embedder's call, some 2 ms of the event loop.
 _SLICE = 64
 
@@ -105,9 +107,7 @@ class Indexer:
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
-            if self._committing is not None:
-                await asyncio.wait([self._committing])
-            await self._commit(consumer, collection_id)
+            await self._commit_last(consumer, collection_id)
             await consumer.close()
             await reader.close()
 
@@ -228,6 +228,20 @@ class Indexer:
                 self._committed.update(new)
         except (StoreUnavailable, LogUnavailable) as error:
             log.warning("commit_postponed", reason=str(error))
+
+    async def _commit_last(self, consumer: Consumer, collection_id: str) -> None:
+        """Commit before leaving, as far as the engines answer in time."""
+
+        async def commit() -> None:
+            if self._committing is not None:
+                await self._committing
+            await self._commit(consumer, collection_id)
+
+        last = asyncio.create_task(commit(), name="last-commit")
+        await asyncio.wait([last], timeout=_LAST_COMMIT_SECONDS)
+        if not last.done():
+            last.cancel()
+            log.warning("left_without_a_commit", after_seconds=_LAST_COMMIT_SECONDS)
 
     def _on_wait(self, reason: str | None) -> None:
         self._waits_for = reason

@@ -1,6 +1,7 @@
 """Composition root of user-service."""
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -11,7 +12,7 @@ from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
 from meshkit.membership.composition import watching_as_member
-from meshkit.runtime import run
+from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
@@ -81,6 +82,10 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
     """Run user-service alone until `stop`."""
     public = bind(settings.host, settings.user_service_port, "MESH_USER_SERVICE_PORT")
     admin = bind(settings.host, settings.admin_port or ADMIN_PORT, "MESH_ADMIN_PORT")
+    await until(stop, _run(settings, public, admin))
+
+
+async def _run(settings: MeshSettings, public: socket.socket, admin: socket.socket) -> None:
     sealer = position_sealer(settings)
     async with (
         opened_event_log(settings) as log,
@@ -89,7 +94,7 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
         health = create_admin(log, tenants, erasure_part(app, log, tenants))
         async with serving(health, admin), serving(app, public):
-            await stop.wait()
+            await asyncio.Event().wait()
 
 
 def main() -> None:

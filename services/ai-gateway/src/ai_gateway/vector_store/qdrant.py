@@ -83,7 +83,7 @@ class QdrantVectorStore:
             if log_id is not None:
                 await store._release()
                 raise
-        except StoreMismatch:
+        except BaseException:
             await store._release()
             raise
         store._tasks.append(asyncio.create_task(store._watch(), name="alias-watch"))

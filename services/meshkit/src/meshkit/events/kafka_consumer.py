@@ -8,9 +8,9 @@ the next one takes what it brings.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from functools import partial
 
 import structlog
 from confluent_kafka import (
@@ -23,7 +23,7 @@ from confluent_kafka import (
 )
 
 from meshkit.errors import LogUnavailable
-from meshkit.events.ending import ended
+from meshkit.events.kafka_calls import CallThread
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_messages import to_record, unavailable
 from meshkit.events.log import Committable, Record
@@ -64,7 +64,7 @@ class KafkaConsumer:
         self._is_closed = is_closed
         self._leave = leave
         self._consumer = Consumer(connection.consumer_settings(group))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer")
+        self._thread = CallThread("kafka-consumer")
         self._in_flight: Future[list[Record]] | None = None
         self._subscribed = False
         self._paused: set[int] = set()
@@ -91,7 +91,7 @@ class KafkaConsumer:
         """Remember per partition the offset of the next record to read."""
         self._refuse_if_closed()
         if offsets:
-            await self._call(self._commit, dict(offsets))
+            await self._call(partial(self._commit, dict(offsets)))
 
     async def rewind(self) -> None:
         """Go back to the committed offsets."""
@@ -107,14 +107,11 @@ class KafkaConsumer:
             return
         self._ended = True
         self._leave(self)
-        # First what is under way: the client lets in one at a time.
-        await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
-        self._thread.shutdown(wait=False)
-        await ended(self._consumer.close, "kafka-consumer")
+        await self._thread.close(self._consumer.close)
 
     async def _read(self, max_records: int, timeout: float) -> list[Record]:
         if self._in_flight is None:
-            self._in_flight = self._thread.submit(self._poll, max_records, timeout)
+            self._in_flight = self._thread.submit(partial(self._poll, max_records, timeout))
         try:
             records = await asyncio.shield(asyncio.wrap_future(self._in_flight))
         except asyncio.CancelledError:
@@ -211,19 +208,15 @@ class KafkaConsumer:
                 place.offset = OFFSET_BEGINNING
             self._consumer.seek(place)
 
-    async def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+    async def _call(self, call: Callable[[], None]) -> None:
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+            await self._thread.call(call)
         except KafkaException as error:
             raise unavailable(error.args[0]) from None
 
     def _refuse_if_closed(self) -> None:
         if self._ended or self._is_closed():
             raise LogUnavailable("the event log is closed", retry_after=1.0)
-
-
-def _nothing() -> None:
-    """Be the last to be called."""
 
 
 __all__ = ["KafkaConsumer"]

@@ -6,7 +6,8 @@ Nothing here waits for brokers at the start: a service that comes up before them
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from confluent_kafka import (
@@ -18,7 +19,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from meshkit.events.ending import ended
+from meshkit.events.kafka_calls import CallThread, called
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_consumer import KafkaConsumer
 from meshkit.events.kafka_messages import unavailable
@@ -48,8 +49,7 @@ class KafkaEventLog:
         self._producer = KafkaProducer(connection)
         self._admin = AdminClient(connection.settings())
         self._consumers: set[KafkaConsumer] = set()
-        # One for each group that was asked about; they join nothing.
-        self._askers: dict[str, Consumer] = {}
+        self._askers: dict[str, _Asker] = {}
         self._closed = False
 
     async def publish(self, topic: str, record: NewRecord) -> Position:
@@ -78,7 +78,17 @@ class KafkaEventLog:
 
     async def lag(self, topic: str, group: str) -> Lag:
         """Return how far a group is behind; records that compaction removed are counted too."""
-        return await self._call(lambda: self._lag(self._name(topic), group))
+        name = self._name(topic)
+        ends = await self._call(lambda: self._both_ends(name))
+        if (asker := self._askers.get(group)) is None:
+            asker = self._askers[group] = _Asker(self._connection, group)
+        with _told():
+            committed = await asker.committed(name, list(ends))
+        waiting = sum(
+            max(0, last - max(committed.get(number, 0), first))
+            for number, (first, last) in ends.items()
+        )
+        return Lag(committed, waiting)
 
     def reader(self, topic: str) -> KafkaReader:
         """Return a new reader of `topic`. Raises UnknownTopic."""
@@ -100,8 +110,7 @@ class KafkaEventLog:
         self._closed = True
         await self._producer.close()
         await asyncio.gather(*(consumer.close() for consumer in list(self._consumers)))
-        for group, asker in self._askers.items():
-            await ended(asker.close, f"asker-{group}")
+        await asyncio.gather(*(asker.close() for asker in self._askers.values()))
 
     def _name(self, topic: str) -> str:
         try:
@@ -110,29 +119,8 @@ class KafkaEventLog:
             raise UnknownTopic(f"this log has no topic {topic!r}") from None
 
     async def _call(self, function: Callable[[], T]) -> T:
-        try:
-            return await asyncio.to_thread(function)
-        except KafkaException as error:
-            raise unavailable(error.args[0]) from None
-
-    def _lag(self, topic: str, group: str) -> Lag:
-        ends = self._both_ends(topic)
-        partitions = [TopicPartition(topic, number) for number in ends]
-        # Not by the admin client: its ListConsumerGroupOffsets takes the process down now and then
-        # while a broker is still loading its groups (librdkafka 2.x, a null pointer).
-        if (asker := self._askers.get(group)) is None:
-            asker = self._askers[group] = Consumer(self._connection.consumer_settings(group))
-        committed = {}
-        for place in asker.committed(partitions, timeout=_CALL_SECONDS):
-            if place.error is not None:
-                raise KafkaException(place.error)
-            if place.offset != OFFSET_INVALID:
-                committed[place.partition] = place.offset
-        waiting = sum(
-            max(0, last - max(committed.get(number, 0), first))
-            for number, (first, last) in ends.items()
-        )
-        return Lag(committed, waiting)
+        with _told():
+            return await called(function, "kafka-admin")
 
     def _log_id(self, topic: str) -> str:
         cluster = self._admin.describe_cluster(request_timeout=_CALL_SECONDS).result()
@@ -158,6 +146,43 @@ class KafkaEventLog:
             dict.fromkeys(partitions, which), request_timeout=_CALL_SECONDS
         )
         return {place.partition: answer.result().offset for place, answer in answers.items()}
+
+
+class _Asker:
+    """Asks how far a group has come, and joins nothing.
+
+    Not the admin client: its ListConsumerGroupOffsets takes the process down now and then while a
+    broker is still loading its groups (librdkafka 2.16, a null pointer).
+    """
+
+    def __init__(self, connection: KafkaConnection, group: str) -> None:
+        self._consumer = Consumer(connection.consumer_settings(group))
+        self._thread = CallThread(f"kafka-asker-{group}")
+
+    async def committed(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the committed offsets of those partitions that have one."""
+        places = [TopicPartition(topic, number) for number in partitions]
+        return await self._thread.call(lambda: self._committed(places))
+
+    async def close(self) -> None:
+        """Release the connections."""
+        await self._thread.close(self._consumer.close)
+
+    def _committed(self, places: list[TopicPartition]) -> dict[int, int]:
+        found = self._consumer.committed(places, timeout=_CALL_SECONDS)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
+        return {place.partition: place.offset for place in found if place.offset != OFFSET_INVALID}
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what the client library raises in our words."""
+    try:
+        yield
+    except KafkaException as error:
+        raise unavailable(error.args[0]) from None
 
 
 __all__ = ["KafkaEventLog"]

@@ -3,12 +3,13 @@
 import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from operator import attrgetter
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from meshkit.errors import LogUnavailable
+from meshkit.events.kafka_calls import CallThread
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_messages import to_record, unavailable
 from meshkit.events.log import Chunk, Record
@@ -32,7 +33,7 @@ class KafkaReader:
         # A group that is never joined: librdkafka wants a name.
         self._settings = connection.consumer_settings("event-mesh-reader") | _SETTINGS
         self._made: Consumer | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-rereader")
+        self._thread = CallThread("kafka-rereader")
         self._partition = -1
         self._next = 0
         # Of the last chunk, with its end: whoever had room for half of it comes for the rest.
@@ -48,9 +49,7 @@ class KafkaReader:
         if self._resting is not None:
             self._resting.cancel()
         try:
-            return await loop.run_in_executor(
-                self._thread, self._read, partition, offset, max_records
-            )
+            return await self._thread.call(partial(self._read, partition, offset, max_records))
         except KafkaException as error:
             raise unavailable(error.args[0]) from None
         finally:
@@ -62,8 +61,7 @@ class KafkaReader:
             self._closed = True
             if self._resting is not None:
                 self._resting.cancel()
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._leave)
-            self._thread.shutdown(wait=False)
+            await self._thread.close(self._leave)
 
     @property
     def _consumer(self) -> Consumer:

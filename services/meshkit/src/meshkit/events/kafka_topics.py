@@ -5,7 +5,6 @@ events to another partition than the earlier ones, and another clean-up policy w
 system of record.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from meshkit.errors import LogUnavailable
 from meshkit.events.compaction import DELETE_RETENTION_MS
+from meshkit.events.kafka_calls import called
 from meshkit.events.kafka_config import RECORD_BYTES_MOST, KafkaConnection
 from meshkit.events.log import TOPICS, TopicSpec
 
@@ -44,7 +44,9 @@ async def ensure_topics(
     causes: list[KafkaError] = []
     admin = AdminClient(connection.settings() | {"error_cb": causes.append})
     try:
-        return await asyncio.to_thread(_ensure, connection, admin, tuple(topics), replication)
+        return await called(
+            lambda: _ensure(connection, admin, tuple(topics), replication), "kafka-topics"
+        )
     except KafkaException as error:
         # That nobody answers is the outcome; a certificate or a password may be the cause.
         admin.poll(0)
