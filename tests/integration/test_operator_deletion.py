@@ -7,7 +7,7 @@ import pytest
 
 from builders import tenant_document
 from meshkit.kube.client import KubeClient
-from meshkit.kube.objects import NotFound, Object
+from meshkit.kube.objects import Conflict, NotFound, Object
 from meshkit.tenancy.resources import POLICIES, TENANTS
 from meshkit.tenancy.spec import ERASE_FINALIZER
 from operator_rig import condition, replica, running_operator, until_condition
@@ -219,6 +219,37 @@ async def test_changing_ones_mind_sets_and_removes_the_finalizer(
                     "finalizers"
                 ) != wanted:
                     await asyncio.sleep(0.01)
+
+
+async def test_data_is_kept_where_somebody_says_so_before_the_operator_is_back(
+    client: KubeClient, world: World
+) -> None:
+    async with running_operator(client, erasers=world, **QUICK):
+        made = await declare(client)
+        await until_condition(client, "tenant-a", "Accepted")
+    world.fill(made["metadata"]["uid"])
+    await client.delete(TENANTS, "tenant-a")
+    await declare(client, deletionPolicy="Retain")
+    async with running_operator(client, erasers=world, **QUICK), replica(client):
+        await until_deleted(client)
+    assert world.calls == []
+    assert world.points == {made["metadata"]["uid"]: 7}
+
+
+async def test_policy_that_has_changed_since_it_was_seen_is_not_removed(
+    client: KubeClient, world: World
+) -> None:
+    async with running_operator(client, erasers=world, **QUICK):
+        await declare(client)
+        await until_condition(client, "tenant-a", "Accepted")
+        seen = await client.get(POLICIES, "tenant-a")
+        await declare(client, suspended=True)
+        async with asyncio.timeout(10):
+            while await policy_state(client) != "Suspended":
+                await asyncio.sleep(0.01)
+    with pytest.raises(Conflict):
+        await KubeCluster(client).delete_policy(seen)
+    assert await policy_state(client) == "Suspended"
 
 
 async def test_tenant_that_was_never_accepted_can_be_deleted(
