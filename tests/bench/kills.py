@@ -60,12 +60,13 @@ async def measure(kills: int, events: int) -> list[Result]:
     return [
         Result(
             "counts",
-            "acknowledged events lost or turned back, duplicates, dead letters, over"
-            f" {ledger.acknowledged:,} events and {done} kills (-9) of every part",
+            "acknowledged events lost or turned back, duplicates, dead letters, under kills (-9) of"
+            " every part",
             "0",
             str(len(letters)),
             not letters,
-            f"{len(ledger.lines):,} users, {ledger.reads:,} reads meanwhile,"
+            f"{ledger.acknowledged:,} events and {done} kills;"
+            f" {len(ledger.lines):,} users, {ledger.reads:,} reads meanwhile,"
             f" {ledger.refused:,} writes refused or without an answer",
         )
     ]
