@@ -14,7 +14,7 @@ from engine_mesh import kill_at_random, under_load
 KILLS = 60
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 async def test_every_part_killed_in_any_order_loses_and_turns_nothing(tmp_path: Path) -> None:
     rng = random.Random(20261124)
     async with under_load(tmp_path, rng) as (mesh, ledger):
@@ -23,7 +23,7 @@ async def test_every_part_killed_in_any_order_loses_and_turns_nothing(tmp_path: 
     print(f"{KILLS} kills, {ledger.acknowledged} acknowledged, {ledger.reads} reads")  # noqa: T201
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(480)
 async def test_indexers_leave_and_join_under_load(tmp_path: Path) -> None:
     rng = random.Random(7)
     async with under_load(tmp_path, rng) as (mesh, ledger):
@@ -36,7 +36,7 @@ async def test_indexers_leave_and_join_under_load(tmp_path: Path) -> None:
     assert ledger.acknowledged > 100
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(480)
 async def test_store_away_for_seconds_stops_nobody_from_writing(tmp_path: Path) -> None:
     rng = random.Random(3)
     async with under_load(tmp_path, rng) as (mesh, ledger):

@@ -58,7 +58,7 @@ async def test_stop_does_not_wait_for_engines_that_never_answer(
         process.kill()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(480)
 async def test_indexer_stops_while_the_brokers_hang(tmp_path: Path) -> None:
     async with under_load(tmp_path, random.Random(11)) as (mesh, ledger):
         await eventually(lambda: ledger.acknowledged > 200)
