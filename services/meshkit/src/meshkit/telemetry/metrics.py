@@ -32,6 +32,11 @@ INDEXER_RETRIES = Counter(
     "mesh_indexer_retries_total", "Batches put off because something was away."
 )
 INDEXER_LAG = Gauge("mesh_indexer_lag_records", "Records published and not yet searchable.")
+INDEXER_APART = Gauge(
+    "mesh_indexer_apart_tenants",
+    "Tenants whose waiting events are no lag: suspended, or catching up since they were resumed.",
+    ("state",),
+)
 FRESHNESS = Histogram(
     "mesh_freshness_seconds", "From durable in the log to searchable.", buckets=_FAST
 )
@@ -97,6 +102,7 @@ __all__ = [
     "EVENTS_INDEXED",
     "FOREIGN_POINTS",
     "FRESHNESS",
+    "INDEXER_APART",
     "INDEXER_LAG",
     "INDEXER_RETRIES",
     "MEMBERS",
