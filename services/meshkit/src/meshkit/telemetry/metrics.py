@@ -21,6 +21,11 @@ REFUSALS = Counter(
     "Requests over a tenant's rate limit: refused (enforced) or only counted (shadow).",
     ("limit", "enforcement"),
 )
+IN_FLIGHT = Gauge("mesh_http_requests_in_flight", "Requests of tenants that are being handled.")
+OVERLOADED = Counter(
+    "mesh_http_overloaded_total",
+    "Requests refused because the process was at its capacity, whatever their tenant's limits.",
+)
 EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is searchable.")
 EVENTS_DEAD_LETTERED = Counter(
     "mesh_events_dead_lettered_total", "Events that cannot be understood."
@@ -105,11 +110,13 @@ __all__ = [
     "INDEXER_APART",
     "INDEXER_LAG",
     "INDEXER_RETRIES",
+    "IN_FLIGHT",
     "MEMBERS",
     "OPERATOR_ERASING",
     "OPERATOR_LEADER",
     "OPERATOR_QUEUE",
     "OPERATOR_TENANTS",
+    "OVERLOADED",
     "POLICIES",
     "POLICIES_STALENESS",
     "POLICY_PROPAGATION",
