@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,57 @@ async def test_flood_of_one_tenant_turns_no_request_of_another_into_a_503(tmp_pa
             async with asyncio.timeout(30):
                 while await _search(http, mesh, "tenant-a") != 200:
                     await asyncio.sleep(0.05)
+        finally:
+            assert mesh.stop() == 0
+
+
+@pytest.mark.timeout(60)
+async def test_strangers_connections_leave_room_for_tenants_and_for_the_admin_port(
+    tmp_path: Path,
+) -> None:
+    mesh = MeshProcess(tmp_path, unlimited("tenant-b"))
+    # As few files as a careless machine gives: less than strangers open.
+    mesh.command = ["bash", "-c", 'ulimit -n 700; exec "$0" "$@"', *mesh.command]
+    async with AsyncExitStack() as stack:
+        connector = aiohttp.TCPConnector(force_close=True)
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        await mesh.start(http)
+        try:
+            host, port = mesh.gateway_url.removeprefix("http://").split(":")
+            for number in range(900):
+                _, writer = await asyncio.open_connection(host, int(port))
+                stack.callback(writer.close)
+                # Half a head, or nothing at all.
+                writer.write(b"GET /health HTTP/1.1\r\nHost:" if number % 2 else b"")
+            for number in range(20):
+                assert await _search(http, mesh, "tenant-b") == 200
+                assert await _create(http, mesh, "tenant-b", number) == 202
+                assert await _ready(http, mesh.admin_port) == 200
+                assert await _ready(http, mesh.admin_port + 10) == 200
+        finally:
+            assert mesh.stop() == 0
+
+
+@pytest.mark.timeout(60)
+async def test_head_without_an_end_is_cut_off(tmp_path: Path) -> None:
+    mesh = MeshProcess(tmp_path, unlimited("tenant-b"))
+    async with aiohttp.ClientSession() as http:
+        await mesh.start(http)
+        try:
+            host, port = mesh.gateway_url.removeprefix("http://").split(":")
+            for piece in (b"x" * 1024, b"\r\nX-More: " + b"y" * 1000):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                writer.write(b"GET /health HTTP/1.1\r\nX-Long: ")
+                with suppress(ConnectionError):
+                    for _ in range(10_000):
+                        writer.write(piece)
+                        await writer.drain()
+                with suppress(ConnectionError):
+                    answer = await reader.read()
+                    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+                assert writer.transport.is_closing()
+                writer.close()
+            assert await _search(http, mesh, "tenant-b") == 200
         finally:
             assert mesh.stop() == 0
 

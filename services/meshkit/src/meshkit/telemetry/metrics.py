@@ -26,6 +26,10 @@ OVERLOADED = Counter(
     "mesh_http_overloaded_total",
     "Requests refused because the process was at its capacity, whatever their tenant's limits.",
 )
+CONNECTIONS_DROPPED = Counter(
+    "mesh_http_connections_dropped_total",
+    "Connections that idled and were closed for new ones, because a port had too many.",
+)
 EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is searchable.")
 EVENTS_DEAD_LETTERED = Counter(
     "mesh_events_dead_lettered_total", "Events that cannot be understood."
@@ -102,6 +106,7 @@ def exposition() -> tuple[bytes, str]:
 __all__ = [
     "ACKNOWLEDGEMENTS",
     "ACKNOWLEDGEMENT_FAILURES",
+    "CONNECTIONS_DROPPED",
     "EVENTS_DEAD_LETTERED",
     "EVENTS_FENCED",
     "EVENTS_INDEXED",
