@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from ai_gateway.indexer import GROUP
@@ -15,6 +16,7 @@ from ai_gateway.stores import create_vectorizer
 from ai_gateway.vector_store.memory import MemoryVectorStore
 from ai_gateway.vector_store.port import Change
 from builders import make_context, make_policy
+from mesh_process import MeshProcess, unlimited
 from meshkit.events.dead_letters import dead_letters
 from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
 from meshkit.events.kafka_config import KafkaConnection
@@ -189,3 +191,64 @@ async def test_who_takes_partitions_over_knows_whose_events_wait(kafka_servers: 
         mesh.put(TenantState.ACTIVE)
         await until(lambda: len(mesh.users(A)) == 400)
         assert await dead_letters(heir) == []
+
+
+@pytest.mark.timeout(120)
+async def test_what_was_accepted_is_found_after_a_suspension_with_kills_in_between(
+    tmp_path: Path,
+) -> None:
+    process = MeshProcess(tmp_path, unlimited("tenant-a"), unlimited("tenant-b"))
+    suspended = unlimited("tenant-a")
+    suspended["spec"]["suspended"] = True
+    async with aiohttp.ClientSession() as http:
+        await process.start(http)
+        try:
+            # The last ones are accepted and not yet indexed when the tenant is suspended.
+            batches = [await create(http, process, "tenant-a", n) for n in range(8)]
+            process.write_tenant(suspended)
+            async with asyncio.timeout(10):
+                while (outcome := await create(http, process, "tenant-a", 99)) == "accepted":
+                    pass
+            assert outcome == "tenant-suspended"
+            assert set(batches) == {"accepted"}
+            for number in range(3):
+                process.kill()
+                await process.start(http)
+                assert await create(http, process, "tenant-b", number) == "accepted"
+                await searchable(http, process, "tenant-b", f"u{number}-199")
+                query = {"tenant_id": "tenant-a", "query": "person"}
+                url = f"{process.gateway_url}/ai/users/search"
+                async with http.get(url, params=query) as answer:
+                    assert (await answer.json())["code"] == "tenant-suspended"
+            process.write_tenant(unlimited("tenant-a"))
+            for number in range(8):
+                for user in range(200):
+                    await searchable(http, process, "tenant-a", f"u{number}-{user}")
+        finally:
+            assert process.stop() == 0
+
+
+async def create(
+    http: aiohttp.ClientSession, process: MeshProcess, tenant: str, number: int
+) -> str:
+    """Create two hundred users; return "accepted", or why not."""
+    users = [
+        {"userId": f"u{number}-{n}", "name": f"Person {n}", "email": f"p{n}@example.com"}
+        for n in range(200)
+    ]
+    url = f"{process.users_url}/users:batch"
+    async with http.post(url, headers={"X-Tenant-Id": tenant}, json=users) as answer:
+        body = await answer.json()
+        return "accepted" if answer.status == 202 else str(body["code"])
+
+
+async def searchable(
+    http: aiohttp.ClientSession, process: MeshProcess, tenant: str, user_id: str
+) -> None:
+    url = f"{process.gateway_url}/ai/users/{user_id}"
+    async with asyncio.timeout(20):
+        while True:
+            async with http.get(url, headers={"X-Tenant-Id": tenant}) as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(0.02)

@@ -145,6 +145,20 @@ def test_restart_knows_who_waits_even_where_nothing_new_is_to_be_read() -> None:
     assert partition.done == set(range(10))
 
 
+def test_who_waits_in_a_partition_that_was_lost_waits_elsewhere() -> None:
+    partition = Partition([make_record("a", n) for n in range(10)])
+    partition.suspended.add("a")
+    partition.drain()
+    partition.backlog.forget([0])
+    assert partition.backlog.apart == (0, 0)
+    partition.suspended.clear()
+    assert partition.backlog.to_read_again() is None
+    # It comes back, and with it what was noted.
+    partition.start(partition.statements[-1])
+    partition.drain()
+    assert partition.done == set(range(10))
+
+
 def test_deletion_of_a_suspended_tenant_does_not_wait() -> None:
     records = [make_record("a", n, deletes=n == 3) for n in range(6)]
     partition = Partition(records)

@@ -70,8 +70,10 @@ class Backlog:
     @property
     def apart(self) -> tuple[int, int]:
         """How many tenants are suspended with records waiting, and how many catch up since."""
-        catching_up = {t for partition in self._partitions.values() for t in partition.apart}
-        return len(self._paused), len(catching_up - self._paused)
+        partitions = self._partitions.values()
+        suspended = {tenant for partition in partitions for tenant in partition.paused}
+        catching_up = {tenant for partition in partitions for tenant in partition.apart}
+        return len(suspended), len(catching_up - suspended)
 
     def begin(self, starts: Mapping[int, Start]) -> None:
         """Take up partitions where they were committed, with whom that left apart. Raises

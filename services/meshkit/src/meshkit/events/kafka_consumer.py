@@ -168,7 +168,7 @@ class KafkaConsumer:
         log.info("partitions_assigned", partitions=sorted(place.partition for place in places))
         while not self._ended:
             try:
-                starts = self._consumer.committed(places, timeout=_CALL_SECONDS)
+                starts = self._consumer.committed(places, timeout=_CALL_SECONDS) if places else []
             except KafkaException as error:
                 log.warning("commits_not_known_yet", reason=str(error))
                 continue
