@@ -67,7 +67,7 @@ async def ours(log: KafkaEventLog, count: int) -> float:
         await asyncio.sleep(0)
         if time.perf_counter() - committed > _COMMIT_SECONDS:
             committed = time.perf_counter()
-            await consumer.commit(backlog.committable())
+            await consumer.commit(*backlog.committable())
     rate = count / (time.perf_counter() - started)
     reading.cancel()
     with suppress(asyncio.CancelledError):

@@ -1,7 +1,7 @@
 """What every event log promises, whatever it is made of. An adapter joins by one line in `LOGS`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +12,16 @@ from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_log import KafkaEventLog
 from meshkit.events.kafka_topics import ensure_topics
-from meshkit.events.log import Consumer, EventLog, NewRecord, Record, TopicSpec, UnknownTopic
+from meshkit.events.log import (
+    NOTE_BYTES_MOST,
+    Consumer,
+    EventLog,
+    NewRecord,
+    Record,
+    Start,
+    TopicSpec,
+    UnknownTopic,
+)
 from meshkit.events.memory_log import MemoryEventLog
 from meshkit.events.partition import partition_of
 from meshkit.events.sqlite_log import SqliteEventLog
@@ -413,3 +422,38 @@ async def test_log_has_one_identity(open_log: Open) -> None:
         first = await log.log_id()
     async with open_log() as log:
         assert await log.log_id() == first
+
+
+async def started(consumer: Consumer) -> Mapping[int, Start]:
+    """Return what was noted where a consumer starts."""
+    async with asyncio.timeout(20):
+        while not (noted := consumer.noted()):
+            await consumer.consume(10, 0.1)
+    return noted
+
+
+async def test_note_comes_back_with_its_commit_though_nothing_is_left_to_read(
+    open_log: Open,
+) -> None:
+    longest = "ä" * (NOTE_BYTES_MOST // 2)
+    async with open_log() as log:
+        place = await log.publish(TOPIC, record("k"))
+        consumer = log.consumer(TOPIC, GROUP)
+        offsets = next_offsets(await read_all(consumer, 1))
+        await consumer.commit(offsets, {place.partition: longest})
+    async with open_log() as log:
+        consumer = log.consumer(TOPIC, GROUP)
+        assert await started(consumer) == {place.partition: Start(place.offset + 1, longest)}
+        assert consumer.noted() == {}
+
+
+async def test_commit_without_a_note_ends_the_note(open_log: Open) -> None:
+    async with open_log() as log:
+        places = await log.publish_many(TOPIC, [record(f"k{n}") for n in range(40)])
+        consumer = log.consumer(TOPIC, GROUP)
+        offsets = next_offsets(await read_all(consumer, 40))
+        await consumer.commit(offsets, dict.fromkeys(offsets, "first"))
+        last = places[-1].partition
+        await consumer.commit({n: offset for n, offset in offsets.items() if n != last})
+    async with open_log() as log:
+        assert await started(log.consumer(TOPIC, GROUP)) == {last: Start(offsets[last], "first")}

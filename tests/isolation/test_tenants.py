@@ -17,7 +17,7 @@ from ai_gateway.vector_store.port import Hit
 from apps import Mesh, running_mesh
 from builders import make_limit, make_policy
 from meshkit.telemetry.metrics import exposition
-from meshkit.tenancy.policy import TenantState
+from meshkit.tenancy.policy import Enforcement, TenantState
 
 A, B = {"X-Tenant-Id": "tenant-a"}, {"X-Tenant-Id": "tenant-b"}
 SECRET = {"name": "Secret Person", "email": "secret@a.example", "userId": "u-1"}
@@ -177,6 +177,42 @@ async def test_tenant_that_is_not_active_gets_nothing_at_all(
         await mesh.gateway.get("/tenants/self", headers=A),
     ):
         assert answer.status_code == 403
+
+
+async def test_what_is_counted_in_shadow_is_shown_to_its_tenant_only() -> None:
+    limits = [make_limit(name, requests=2) for name in ("users.write", "users.search")]
+    shadow = [
+        make_policy(name, *limits, enforcement=Enforcement.SHADOW)
+        for name in ("tenant-a", "tenant-b")
+    ]
+    async with running_mesh(*shadow) as mesh:
+        for _ in range(9):
+            await mesh.gateway.get("/ai/users/u", headers=A)
+        counts = [
+            {
+                limit["wouldRefuse"]
+                for limit in (await mesh.gateway.get("/tenants/self", headers=tenant)).json()[
+                    "rateLimits"
+                ]
+            }
+            for tenant in (A, B)
+        ]
+    assert counts == [{0, 7}, {0}]
+
+
+async def test_suspended_tenant_is_refused_by_every_route_there_is(mesh: Mesh) -> None:
+    mesh.tenants.put(make_policy("tenant-a", state=TenantState.SUSPENDED))
+    asked = 0
+    for client in (mesh.users, mesh.gateway):
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        for path, methods in paths.items():
+            for method, operation in methods.items():
+                if "403" not in operation["responses"]:
+                    continue
+                answer = await client.request(method, path.replace("{userId}", "u-1"), headers=A)
+                assert answer.json()["code"] == "tenant-suspended", (method, path)
+                asked += 1
+    assert asked >= 8
 
 
 async def test_tenant_made_again_under_its_name_starts_empty(mesh: Mesh) -> None:

@@ -5,7 +5,8 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_gateway.backlog import Backlog, Item
+from ai_gateway.backlog import Backlog
+from ai_gateway.partition import Item
 from meshkit.events.log import Record
 
 
@@ -52,14 +53,14 @@ def small_backlog() -> Backlog:
 def test_nothing_is_committable_before_it_is_done() -> None:
     backlog = small_backlog()
     backlog.offer([make_record("a", n) for n in range(10, 14)])
-    assert backlog.committable() == {0: 10}
+    assert backlog.committable().offsets == {0: 10}
     first, second, third, fourth = backlog.take(4)
     backlog.finished([second, fourth])
-    assert backlog.committable() == {0: 10}
+    assert backlog.committable().offsets == {0: 10}
     backlog.finished([first])
-    assert backlog.committable() == {0: 12}
+    assert backlog.committable().offsets == {0: 12}
     backlog.finished([third])
-    assert backlog.committable() == {0: 14}
+    assert backlog.committable().offsets == {0: 14}
 
 
 def test_one_behind_a_thousand_of_another_tenant_is_served_at_once() -> None:
@@ -98,13 +99,13 @@ def test_forgotten_partition_is_gone_and_the_others_stay() -> None:
     backlog.offer([make_record("a", n, partition=n % 2) for n in range(8)])
     in_flight = backlog.take(3)
     backlog.forget([0])
-    assert backlog.committable().keys() == {1}
+    assert backlog.committable().offsets.keys() == {1}
     backlog.finished(in_flight)
     rest = backlog.take(100)
     assert {item.record.partition for item in rest} == {1}
     backlog.finished(rest)
     assert backlog.memory == 0
-    assert backlog.committable() == {1: 8}
+    assert backlog.committable().offsets == {1: 8}
 
 
 def test_partition_that_came_back_begins_anew() -> None:
@@ -114,7 +115,7 @@ def test_partition_that_came_back_begins_anew() -> None:
     backlog.forget([0])
     backlog.offer([make_record("a", n) for n in range(4)])
     backlog.finished(stale)
-    assert backlog.committable() == {0: 0}
+    assert backlog.committable().offsets == {0: 0}
 
 
 offsets_of = st.lists(st.sampled_from("aaaaaabbc"), max_size=120)
@@ -163,7 +164,7 @@ def test_everything_is_indexed_once_in_order_and_no_commit_leads(
                 indexed.add(place)
                 order[item.record.partition, item.tenant].append(item.record.offset)
             backlog.finished(done)
-        for number, committable in backlog.committable().items():
+        for number, committable in backlog.committable().offsets.items():
             before = {r.offset for r in log.partitions[number] if r.offset < committable}
             assert {(number, offset) for offset in before} <= indexed
         if not progress and not in_flight and not len(backlog) and not backlog.holds_back:
@@ -173,7 +174,7 @@ def test_everything_is_indexed_once_in_order_and_no_commit_leads(
     assert backlog.memory == 0
     for number, records in enumerate(log.partitions):
         if records:
-            assert backlog.committable()[number] == records[-1].offset + 1
+            assert backlog.committable().offsets[number] == records[-1].offset + 1
 
 
 def test_tenant_has_more_while_records_wait_here_or_were_left_in_the_log() -> None:

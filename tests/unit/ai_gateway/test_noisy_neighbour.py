@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from ai_gateway.backlog import Backlog, Item
+from ai_gateway.backlog import Backlog
 from ai_gateway.batching import BATCH_LEAST, BatchSize
 from ai_gateway.intake import READ_MOST
+from ai_gateway.partition import Item
 from builders import make_context, make_limit
 from meshkit.events.log import Record
 from meshkit.limits.gcra import RateLimiter

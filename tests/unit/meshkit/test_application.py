@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from builders import make_limit, make_policy
 from meshkit.errors import UserNotFound
@@ -212,6 +214,122 @@ async def test_shadow_refuses_nothing() -> None:
     assert {answer.status_code for answer in answers} == {200}
 
 
+async def test_shadow_counts_what_it_would_refuse_and_shows_it_to_the_tenant() -> None:
+    limits = [make_limit(name, requests=2) for name in ("users.write", "users.search")]
+    shadow = make_policy("tenant-a", *limits, enforcement=Enforcement.SHADOW)
+    async with client_of(shadow, make_policy("tenant-b", *limits)) as client:
+        for tenant in ("tenant-a", "tenant-b"):
+            for _ in range(5):
+                await client.get("/things", headers={"x-tenant-id": tenant})
+        seen = {
+            tenant: (await client.get("/tenants/self", headers={"x-tenant-id": tenant})).json()
+            for tenant in ("tenant-a", "tenant-b")
+        }
+    counts = {
+        tenant: {limit["name"]: limit["wouldRefuse"] for limit in myself["rateLimits"]}
+        for tenant, myself in seen.items()
+    }
+    # Three of tenant-b's were refused, so there is nothing that would be.
+    nothing = {"users.write": 0, "users.search": 0, "ai.requests": 0}
+    assert counts == {"tenant-a": nothing | {"users.write": 3}, "tenant-b": nothing}
+
+
+TOLD = [
+    ("GET", "/things", A, 200),
+    ("GET", "/things?q=%ff", A, 422),
+    ("GET", "/things?unknown=1", A, 422),
+    ("GET", "/things?q=1&q=2", A, 422),
+    ("POST", "/things", A, 415),
+    ("POST", "/missing/1", A, 404),
+    ("HEAD", "/things", A, 200),
+    ("GET", "/things", {"x-tenant-id": "tenant-s"}, 403),
+    ("GET", "/things?q=%ff", {"x-tenant-id": "tenant-s"}, 422),
+    ("POST", "/things", {"x-tenant-id": "tenant-t"}, 403),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "headers", "status"), TOLD)
+async def test_every_answer_of_a_limited_route_tells_the_limit(
+    method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    policies = [
+        make_policy("tenant-a"),
+        make_policy("tenant-s", state=TenantState.SUSPENDED),
+        make_policy("tenant-t", state=TenantState.TERMINATING),
+    ]
+    async with client_of(*policies) as client:
+        answer = await client.request(method, path, headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["ratelimit"].startswith('"users.write";r=')
+    assert answer.headers["ratelimit-policy"].startswith('"users.write";q=')
+
+
+async def test_fault_on_a_limited_route_tells_the_limit_too() -> None:
+    app = Application(
+        [replace(PUT_THING, handler=fail)],
+        authenticator=HeaderAuthenticator(),
+        tenants=Policies(make_policy("tenant-a")),
+        limits=RateLimits(RateLimiter(lambda: 1000.0)),
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh") as c:
+        answer = await c.post("/things", headers=A, json={"size": 1})
+    assert (answer.status_code, "ratelimit" in answer.headers) == (500, True)
+
+
+async def test_stranger_is_told_no_limit(client: httpx.AsyncClient) -> None:
+    for headers in ({}, {"x-tenant-id": "nobody"}, {"x-tenant-id": "tenant-a,tenant-b"}):
+        answer = await client.get("/things?q=%ff", headers=headers)
+        assert answer.status_code == 422
+        assert "ratelimit" not in answer.headers
+
+
+async def test_query_that_cannot_be_read_costs_nothing(client: httpx.AsyncClient) -> None:
+    before = (await client.get("/things?unknown=1", headers=A)).headers["ratelimit"]
+    assert (await client.get("/things?unknown=1", headers=A)).headers["ratelimit"] == before
+
+
+class SettableClock:
+    """A monotonic clock that moves when a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    requests=st.integers(1, 10_000),
+    window=st.integers(1, 86_400),
+    burst=st.integers(1, 20),
+    arrivals=st.lists(st.floats(0, 100), max_size=30),
+)
+async def test_waiting_as_long_as_retry_after_says_lets_it_in(
+    requests: int, window: int, burst: int, arrivals: list[float]
+) -> None:
+    """In whole seconds, by the header alone, as a client has it."""
+    clock = SettableClock()
+    limit = make_limit("users.write", requests=requests, window_seconds=window, burst=burst)
+    app = Application(
+        OPERATIONS,
+        authenticator=HeaderAuthenticator(),
+        tenants=Policies(make_policy("tenant-a", limit)),
+        limits=RateLimits(RateLimiter(clock)),
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh") as c:
+        for pause in arrivals:
+            clock.now += pause
+            await c.get("/things", headers=A)
+        while (refused := await c.get("/things", headers=A)).status_code == 200:
+            pass
+        assert refused.status_code == 429
+        exact = refused.json()["retryAfterSeconds"]
+        assert exact <= int(refused.headers["retry-after"]) < max(exact, 1.0) + 1
+        clock.now += int(refused.headers["retry-after"])
+        assert (await c.get("/things", headers=A)).status_code == 200
+
+
 async def test_refused_body_still_costs_and_tells_the_limit(client: httpx.AsyncClient) -> None:
     answer = await client.post("/things", headers=A, json={"size": "big"})
     assert answer.status_code == 422
@@ -353,6 +471,34 @@ async def test_body_that_takes_its_time_does_not_outlast_its_tenant(
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh") as c:
         answer = await c.post("/things", headers=headers, content=body())
     assert (answer.status_code, answer.json()["code"]) == (403, code)
+
+
+@pytest.mark.parametrize(("later", "code"), LATER)
+async def test_reading_that_waits_does_not_outlast_its_tenant(
+    later: TenantPolicy | None, code: str
+) -> None:
+    policies = Policies(make_policy("tenant-a"))
+
+    async def wait(call: Call) -> Reply:
+        policies.all = {later.tenant_id: later} if later is not None else {}
+        return await echo(call)
+
+    def make(operation: Operation) -> httpx.AsyncClient:
+        app = Application(
+            [replace(operation, handler=wait)],
+            authenticator=HeaderAuthenticator(),
+            tenants=policies,
+            limits=RateLimits(RateLimiter(lambda: 1000.0)),
+        )
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh")
+
+    async with make(OPERATIONS[1]) as client:
+        answer = await client.get("/things", headers=A)
+    assert (answer.status_code, answer.json()["code"]) == (403, code)
+    policies = Policies(make_policy("tenant-a"))
+    async with make(PUT_THING) as client:
+        # What was written was written.
+        assert (await client.post("/things", headers=A, json={"size": 1})).status_code == 200
 
 
 async def test_application_is_busy_with_a_tenant_while_it_handles_its_requests() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -506,3 +506,21 @@ async def test_file_that_another_process_is_making_is_waited_for(
     monkeypatch.setattr(sqlite_schema, "connect", connect)
     log = await SqliteEventLog.open(path)
     await log.close()
+
+
+async def test_log_of_the_version_before_is_taken_over_with_its_commits(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    log = await SqliteEventLog.open(path, TOPICS)
+    await log.publish_many(TOPIC, [NewRecord(b"k%d" % n, b"v") for n in range(9)])
+    consumer = log.consumer(TOPIC, "readers")
+    await consumer.commit(next_offsets(await consumer.consume(5, 1)))
+    await log.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE committed DROP COLUMN note")
+        connection.execute("PRAGMA user_version = 1")
+    for _ in range(2):
+        log = await SqliteEventLog.open(path, TOPICS)
+        consumer = log.consumer(TOPIC, "readers")
+        rest = await consumer.consume(100, 1)
+        assert [r.key for r in rest] == [b"k%d" % n for n in range(5, 9)]
+        await log.close()

@@ -28,6 +28,7 @@ from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
 from meshkit.web.erasure import ErasurePart, erasure_routes
+from meshkit.web.overload import InFlight
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 
@@ -44,6 +45,7 @@ def create_app(
     sealer: PositionSealer,
     limiter: RateLimiter,
     authenticator: Authenticator | None = None,
+    in_flight: InFlight | None = None,
 ) -> Application:
     """Return the public application over these adapters."""
 
@@ -64,6 +66,7 @@ def create_app(
         authenticator=authenticator or HeaderAuthenticator(),
         tenants=tenants,
         limits=limits,
+        in_flight=in_flight,
     )
 
 
@@ -102,7 +105,13 @@ async def running_gateway(
             checks["indexer"] = health.check
             busy_with.append(health.busy_with)
         search = UserSearch(store, vectorizer, after_timeout=settings.after_timeout_seconds)
-        public = create_app(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
+        public = create_app(
+            search=search,
+            tenants=tenants,
+            sealer=sealer,
+            limiter=limiter,
+            in_flight=InFlight(settings.requests_most),
+        )
         busy_with.append(public.busy_with)
         part = ErasurePart([points_route(store, tenants)], busy_with)
         details = {"policies": tenants.freshness}

@@ -5,18 +5,16 @@ waiting. Each tenant has room for some records. Those that find no room are left
 holds them anyway: only the offset from which the tenant's records were left is kept. When there is
 room again, that stretch is read a second time for the tenants concerned (ADR 0009).
 
-Per partition the offset that may be committed is the lowest one that is not done: waiting, being
-indexed, or left in the log. Pure: no clock, no input or output.
+Of a tenant without weight, one that is suspended, nothing is kept in memory: its records are left
+in the log until it has weight again, and hold nothing up (ADR 0020). Its deletions alone do not
+wait, because the log forgets them after a day. Pure: no clock, no input or output.
 """
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-
-import msgspec
 
 from ai_gateway.fairness import FairQueues, WeightOf
-from meshkit.events.log import Record
+from ai_gateway.partition import Item, Partition, started
+from meshkit.events.log import Commit, Record, Start
 
 # Bytes of records waiting in memory, of all tenants together.
 MEMORY_MOST = 64 * 1024 * 1024
@@ -24,6 +22,8 @@ MEMORY_MOST = 64 * 1024 * 1024
 # that there is some left for who comes next. Choudhury and Hahne, "Dynamic queue length thresholds
 # for shared-memory packet switches", IEEE/ACM Transactions on Networking 6(2), 1998.
 _PART_OF_FREE = 32
+# The line of deletions that do not wait though their tenants do; no uid has such a character.
+_DELETIONS = "/deletions"
 # What a record costs beside its value: key, headers and the objects around them.
 _RECORD_OVERHEAD = 2048
 
@@ -36,41 +36,6 @@ def fair_key(record: Record) -> str:
     return record.key.partition(b"/")[0].decode(errors="replace")
 
 
-@dataclass(slots=True, eq=False)
-class Partition:
-    """What is known of one partition since it was assigned."""
-
-    head: int
-    """The next offset to read."""
-    left: dict[str, int] = field(default_factory=dict)
-    """The tenants with records left in the log, and from which offset on."""
-    open: list[int] = field(default_factory=list)
-    """A heap of the offsets in memory that are not done, some of them done since."""
-    done: set[int] = field(default_factory=set)
-
-    def opened(self, offset: int) -> None:
-        heapq.heappush(self.open, offset)
-
-    def finished(self, offset: int) -> None:
-        self.done.add(offset)
-        while self.open and self.open[0] in self.done:
-            self.done.discard(heapq.heappop(self.open))
-
-    def committable(self) -> int:
-        """The lowest offset that is not done."""
-        lowest = self.open[0] if self.open else self.head
-        return min(lowest, *self.left.values()) if self.left else lowest
-
-
-class Item(msgspec.Struct, eq=False, gc=False):
-    """A record that waits or is being indexed; `size` is what it takes in memory, in bytes."""
-
-    record: Record
-    tenant: str
-    partition: Partition
-    size: int
-
-
 class Backlog:
     """Records between the log and the indexer."""
 
@@ -80,7 +45,9 @@ class Backlog:
         *,
         memory_most: int = MEMORY_MOST,
     ) -> None:
+        self._weight_of = weight_of
         self._queues: FairQueues[Item] = FairQueues(weight_of)
+        self._paused: set[str] = set()
         self._partitions: dict[int, Partition] = {}
         self._used: dict[str, int] = {}
         self._memory = 0
@@ -100,6 +67,21 @@ class Backlog:
         """Whether nothing more may be read: more tenants have work than there is room for."""
         return self._memory >= self._memory_most
 
+    @property
+    def apart(self) -> tuple[int, int]:
+        """How many tenants are suspended with records waiting, and how many catch up since."""
+        partitions = self._partitions.values()
+        suspended = {tenant for partition in partitions for tenant in partition.paused}
+        catching_up = {tenant for partition in partitions for tenant in partition.apart}
+        return len(suspended), len(catching_up - suspended)
+
+    def begin(self, starts: Mapping[int, Start]) -> None:
+        """Take up partitions where they were committed, with whom that left apart. Raises
+        ValueError for a note that is none of ours."""
+        for number, (offset, note) in starts.items():
+            partition = self._partitions[number] = started(offset, note)
+            self._paused.update(partition.paused)
+
     def offer(self, records: Sequence[Record]) -> None:
         """Take in records that were read on from where the last ones ended."""
         for record in records:
@@ -108,7 +90,12 @@ class Backlog:
                 partition = self._partitions[record.partition] = Partition(record.offset)
             partition.head = record.offset + 1
             tenant = fair_key(record)
-            if tenant in partition.left:
+            if self._weight_of(tenant) <= 0:
+                self._pause(tenant, partition, record.offset)
+                if record.value is not None:
+                    continue
+                tenant = _DELETIONS
+            if partition.leaves(tenant):
                 continue
             if self._has_room(tenant):
                 self._take_in(record, tenant, partition)
@@ -118,6 +105,7 @@ class Backlog:
     def to_read_again(self) -> tuple[int, int] | None:
         """Return partition and offset of the first record left in the log for which there is room
         now, None where there is none."""
+        self._look_who_is_served()
         for number, partition in self._partitions.items():
             starts = [start for tenant, start in partition.left.items() if self._wants(tenant)]
             if starts:
@@ -132,11 +120,16 @@ class Backlog:
             return
         end = min(end, partition.head)
         # Of a tenant whose records were left from before `start` on, these are not the next.
-        reading = {tenant: left for tenant, left in partition.left.items() if left >= start}
+        reading = {
+            tenant: left
+            for tenant, left in partition.left.items()
+            if left >= start and self._weight_of(tenant) > 0
+        }
         for record in records:
             tenant = fair_key(record)
-            left = reading.get(tenant, end)
-            if not left <= record.offset < end:
+            if record.value is None and self._weight_of(tenant) <= 0:
+                tenant = _DELETIONS
+            if not reading.get(tenant, end) <= record.offset < end:
                 continue
             if self._has_room(tenant):
                 self._take_in(record, tenant, partition, again=True)
@@ -156,28 +149,39 @@ class Backlog:
     def behind(self) -> int:
         """Return about how many records were read, or passed by, and are not done."""
         return sum(
-            partition.head - partition.committable() for partition in self._partitions.values()
+            partition.head - partition.committable()[0] for partition in self._partitions.values()
         )
 
     def take(self, most: int, *, newcomers_only: bool = False) -> list[Item]:
         """Return the next records to index, at most `most`, fairly; those of tenants who have just
         come only, where so asked."""
-        return self._queues.take(most, newcomers_only=newcomers_only)
+        taken = self._queues.take(most, newcomers_only=newcomers_only)
+        if given_up := self._queues.given_up():
+            for item in given_up:
+                self._leave_apart(item)
+            # Its deletions have come into line instead.
+            taken += self._queues.take(most - len(taken), newcomers_only=newcomers_only)
+        return taken
 
     def has_more(self, tenant: str) -> bool:
         """Return whether records of a tenant wait, here or left in the log."""
-        left = (tenant in partition.left for partition in self._partitions.values())
+        left = (partition.leaves(tenant) for partition in self._partitions.values())
         return self._queues.waits(tenant) or any(left)
 
     def finished(self, items: Iterable[Item]) -> None:
         """Say that these are indexed, or set aside for good."""
         for item in items:
-            item.partition.finished(item.record.offset)
+            item.undone.finish(item.record.offset)
             self._release(item)
 
-    def committable(self) -> Mapping[int, int]:
-        """Return per partition the offset of the next record that is not done."""
-        return {number: partition.committable() for number, partition in self._partitions.items()}
+    def committable(self) -> Commit:
+        """Return per partition the offset of the next record that is not done, and in the notes
+        whose records before it are not done all the same."""
+        places = {number: one.committable() for number, one in self._partitions.items()}
+        return Commit(
+            {number: offset for number, (offset, _) in places.items()},
+            {number: note for number, (_, note) in places.items() if note},
+        )
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Drop all of some partitions: another indexer has them now, or they are read anew."""
@@ -190,10 +194,35 @@ class Backlog:
         self, record: Record, tenant: str, partition: Partition, *, again: bool = False
     ) -> None:
         size = len(record.value or b"") + _RECORD_OVERHEAD
-        partition.opened(record.offset)
+        undone = partition.undone_of(tenant)
+        undone.add(record.offset)
         self._used[tenant] = self._used.get(tenant, 0) + size
         self._memory += size
-        self._queues.push(tenant, Item(record, tenant, partition, size), backlogged=again)
+        self._queues.push(tenant, Item(record, tenant, partition, size, undone), backlogged=again)
+
+    def _pause(self, tenant: str, partition: Partition, offset: int) -> None:
+        partition.pause(tenant, offset)
+        self._paused.add(tenant)
+
+    def _leave_apart(self, item: Item) -> None:
+        """Leave a record in the log after all: its tenant is not served any more."""
+        item.undone.finish(item.record.offset)
+        self._release(item)
+        self._pause(item.tenant, item.partition, item.record.offset)
+        if item.record.value is None:
+            self._take_in(item.record, _DELETIONS, item.partition)
+
+    def _look_who_is_served(self) -> None:
+        """Have those read again who are served again, and no longer those who are not."""
+        resumed = [tenant for tenant in self._paused if self._weight_of(tenant) > 0]
+        self._paused.difference_update(resumed)
+        for partition in self._partitions.values():
+            for tenant in resumed:
+                if tenant in partition.paused:
+                    partition.resume(tenant)
+            for tenant, start in list(partition.left.items()):
+                if self._weight_of(tenant) <= 0:
+                    self._pause(tenant, partition, start)
 
     def _release(self, item: Item) -> None:
         self._memory -= item.size

@@ -19,7 +19,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 WeightOf = Callable[[str], int]
-"""The weight of a tenant, by its uid; 0 means that it is not served for now."""
+"""The weight of a tenant, by its uid; 0 means that it is not served for now: what it has waiting is
+given up when its turn comes."""
 
 
 # The first turn of a newcomer is as long as so many turns: what it sends in the time of a batch or
@@ -47,6 +48,7 @@ class FairQueues(Generic[T]):
         self._new: OrderedDict[str, None] = OrderedDict()
         self._old: OrderedDict[str, None] = OrderedDict()
         self._count = 0
+        self._given_up: list[T] = []
 
     def __len__(self) -> int:
         return self._count
@@ -67,22 +69,18 @@ class FairQueues(Generic[T]):
         With `newcomers_only` nobody gets more than the first turn.
         """
         taken: list[T] = []
-        unserved = 0
-        while len(taken) < most and unserved < len(self._queues):
+        while len(taken) < most and self._queues:
             turns = self._new if newcomers_only else self._new or self._old
             if not turns:
                 break
             tenant = next(iter(turns))
             queue = self._queues[tenant]
             weight = self._weight_of(tenant)
-            if not queue.items and (queue.credit >= 0 or weight <= 0):
+            if weight <= 0 or (not queue.items and queue.credit >= 0):
+                self._given_up += queue.items
+                self._count -= len(queue.items)
                 self._forget(tenant)
                 continue
-            if weight <= 0:
-                self._to_the_end(tenant)
-                unserved += 1
-                continue
-            unserved = 0
             if queue.credit <= 0:
                 queue.credit += weight * (_FIRST_TURNS if tenant in self._new else 1)
             if queue.credit <= 0 or not queue.items:
@@ -99,6 +97,11 @@ class FairQueues(Generic[T]):
                 self._to_the_end(tenant)
         self._count -= len(taken)
         return taken
+
+    def given_up(self) -> list[T]:
+        """Return what was given up since this was last asked, in its tenants' order."""
+        given_up, self._given_up = self._given_up, []
+        return given_up
 
     def waits(self, tenant: str) -> bool:
         """Return whether a tenant has any item waiting."""

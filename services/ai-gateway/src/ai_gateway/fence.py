@@ -7,7 +7,7 @@ answer: once a tenant is fenced and nothing of it is on its way, no older write 
 
 from collections.abc import Container
 
-from ai_gateway.backlog import Item
+from ai_gateway.partition import Item
 
 
 class Fence:

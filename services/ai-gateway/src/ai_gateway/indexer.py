@@ -12,35 +12,31 @@ durable, and a restart reads again from there.
 """
 
 import asyncio
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 
 import structlog
 
 from ai_gateway.applying import Applier, Work
-from ai_gateway.backlog import Backlog, Item
+from ai_gateway.backlog import Backlog
 from ai_gateway.batching import BATCH_LEAST, BatchSize, BatchSizes
+from ai_gateway.committing import Commits
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.fairness import WeightOf
 from ai_gateway.fence import Fence
 from ai_gateway.intake import Intake
+from ai_gateway.partition import Item
 from ai_gateway.running import any_of, unless_done
-from ai_gateway.vector_store.port import StoreUnavailable, VectorStore
+from ai_gateway.vector_store.port import VectorStore
 from meshkit.clock import Clock, WallClock, monotonic, utc_now
-from meshkit.errors import LogUnavailable
 from meshkit.events.envelope import BadEvent, UserEvent
-from meshkit.events.log import USER_EVENTS, Consumer, EventLog
+from meshkit.events.log import USER_EVENTS, Commit, EventLog
 from meshkit.events.reading import ResolveTenant, from_record
 from meshkit.telemetry import metrics
 
 log = structlog.get_logger()
 
 GROUP = "ai-gateway-indexer"
-# Making the embedded store durable holds it up, by some 7 ms and 6 µs a point: so it is done under
-# steady traffic this often, before it becomes long. What is not committed is read again.
-COMMIT_EVERY_SECONDS = 0.5
-# What is left uncommitted is read again: nothing to hold up a stop for.
-_LAST_COMMIT_SECONDS = 5.0
 # Events made ready in one go: enough to share the embedder's call, some 2 ms of the event loop.
 _SLICE = 64
 
@@ -76,10 +72,7 @@ class Indexer:
         self._applier = Applier(event_log, store, vectorizer, self._on_wait)
         self._waits_for: str | None = None
         self._intake: Intake | None = None
-        self._done: Mapping[int, int] = {}
-        self._committed: dict[int, int] = {}
-        self._commit_due = 0.0
-        self._committing: asyncio.Task[None] | None = None
+        self._done = Commit({})
 
     @property
     def problem(self) -> str | None:
@@ -99,15 +92,16 @@ class Indexer:
         log.info("indexing_starts", collection=collection_id, records_waiting=lag.records)
         consumer = self._log.consumer(USER_EVENTS, group, lambda: self._done)
         reader = self._log.reader(USER_EVENTS)
+        commits = Commits(consumer, self._store, self._backlog, self._clock)
         self._intake = Intake(consumer, reader, self._backlog)
         reading = asyncio.create_task(self._intake.run(), name="intake")
         try:
-            await self._index(self._intake, reading, consumer, collection_id)
+            await self._index(self._intake, reading, commits, collection_id)
         finally:
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
-            await self._commit_last(consumer, collection_id)
+            await commits.last()
             await consumer.close()
             await reader.close()
 
@@ -115,7 +109,7 @@ class Indexer:
         self,
         intake: Intake,
         reading: asyncio.Task[None],
-        consumer: Consumer,
+        commits: Commits,
         collection_id: str,
     ) -> None:
         """Store one batch while the next one is embedded; newcomers go beside it."""
@@ -138,8 +132,7 @@ class Indexer:
                     express = asyncio.create_task(self._store_late(late), name="express")
                 await any_of(intake.arrived, batch, express)
                 batch, express = unless_done(batch), unless_done(express)
-                if self._clock() >= self._commit_due:
-                    self._commit_aside(consumer, collection_id)
+                commits.aside()
         finally:
             for task in (batch, express):
                 if task is not None:
@@ -202,46 +195,11 @@ class Indexer:
         # Replaced, never changed: a thread may be looking, to hand partitions over.
         self._done = self._backlog.committable()
         now = self._wall_clock().timestamp()
+        late = {id(item.record) for item in items if item.waited_apart}
         for one in work:
+            if id(one.record) in late:
+                continue
             metrics.FRESHNESS.observe(max(0.0, now - one.record.timestamp_ms / 1000))
-
-    def _commit_aside(self, consumer: Consumer, collection_id: str) -> None:
-        """Commit without holding up the next batch, one commit at a time."""
-        if self._committing is not None:
-            if not self._committing.done():
-                return
-            self._committing.result()
-        self._commit_due = self._clock() + COMMIT_EVERY_SECONDS
-        self._committing = asyncio.create_task(self._commit(consumer, collection_id), name="commit")
-
-    async def _commit(self, consumer: Consumer, collection_id: str) -> None:
-        """Commit what the store has made durable. Left undone, it is only read again."""
-        offsets = self._backlog.committable()
-        new = {n: offset for n, offset in offsets.items() if self._committed.get(n) != offset}
-        metrics.INDEXER_LAG.set(self._backlog.behind())
-        if not new:
-            return
-        try:
-            await self._store.flush()
-            if self._store.collection_id == collection_id:
-                await consumer.commit(new)
-                self._committed.update(new)
-        except (StoreUnavailable, LogUnavailable) as error:
-            log.warning("commit_postponed", reason=str(error))
-
-    async def _commit_last(self, consumer: Consumer, collection_id: str) -> None:
-        """Commit before leaving, as far as the engines answer in time."""
-
-        async def commit() -> None:
-            if self._committing is not None:
-                await self._committing
-            await self._commit(consumer, collection_id)
-
-        last = asyncio.create_task(commit(), name="last-commit")
-        await asyncio.wait([last], timeout=_LAST_COMMIT_SECONDS)
-        if not last.done():
-            last.cancel()
-            log.warning("left_without_a_commit", after_seconds=_LAST_COMMIT_SECONDS)
 
     def _on_wait(self, reason: str | None) -> None:
         self._waits_for = reason

@@ -53,6 +53,7 @@ class Intake:
             records = await self._consumer.consume(READ_MOST, self._patience())
         # First what was lost: it may have come back, and these may be its first records.
         self._backlog.forget(self._consumer.revoked())
+        self._backlog.begin(self._consumer.noted())
         if records:
             self._backlog.offer(records)
             self.arrived.set()

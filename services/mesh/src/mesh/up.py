@@ -23,6 +23,7 @@ from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import until
 from meshkit.settings import MeshSettings
 from meshkit.tenancy.source import TenantSource
+from meshkit.web.overload import InFlight
 from meshkit.web.server import bind, serving
 from user_service.app import ADMIN_PORT as USERS_ADMIN_PORT
 from user_service.app import create_admin, create_app, erasure_part
@@ -50,7 +51,13 @@ async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
         log = await stack.enter_async_context(opened_event_log(settings))
         # One process is one member, whatever it serves.
         tenants = await stack.enter_async_context(watching_as_member(settings, "mesh", ports[0]))
-        users = create_app(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
+        users = create_app(
+            log=log,
+            tenants=tenants,
+            sealer=sealer,
+            limiter=limiter,
+            in_flight=InFlight(settings.requests_most),
+        )
         keys = erasure_part(users, log, tenants)
         gateway = await stack.enter_async_context(
             running_gateway(settings, log=log, tenants=tenants, limiter=limiter, beside=[keys])

@@ -19,6 +19,7 @@ from meshkit.errors import StartError
 from meshkit.settings import MeshSettings
 from meshkit.telemetry.logs import configure_logging
 from meshkit.telemetry.tracing import configure_tracing
+from meshkit.web.connections import raise_open_files
 
 log = structlog.get_logger()
 
@@ -59,6 +60,7 @@ async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _until_signalled(serve: Serve[S], settings: S) -> None:
+    raise_open_files()
     stop = asyncio.Event()
     handle_signals(stop)
     tune_garbage_collection()

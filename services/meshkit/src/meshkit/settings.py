@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from meshkit.errors import StartError
 from meshkit.telemetry.tracing import Target
+from meshkit.web.overload import REQUESTS_MOST
 
 PREFIX = "MESH_"
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -104,6 +105,13 @@ class MeshSettings(BaseSettings):
         " (development, or behind a mesh that has verified it).",
     )
     embedder: Literal["hash"] = Field("hash", description="What turns users into vectors.")
+    requests_most: int = Field(
+        REQUESTS_MOST,
+        ge=1,
+        le=100_000,
+        description="How many requests of tenants a service handles at once. Beyond it, up to twice"
+        " as many, only those of tenants that have little in flight; the others get a 503.",
+    )
     after_timeout_seconds: float = Field(
         2.0,
         ge=0,

@@ -21,6 +21,7 @@ from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
 from meshkit.web.erasure import ErasurePart, erasure_routes
+from meshkit.web.overload import InFlight
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
 from user_service.api import user_operations
@@ -42,6 +43,7 @@ def create_app(
     sealer: PositionSealer,
     limiter: RateLimiter,
     authenticator: Authenticator | None = None,
+    in_flight: InFlight | None = None,
 ) -> Application:
     """Return the public application over these adapters."""
     limits = RateLimits(limiter)
@@ -58,6 +60,7 @@ def create_app(
         authenticator=authenticator or HeaderAuthenticator(),
         tenants=tenants,
         limits=limits,
+        in_flight=in_flight,
     )
 
 
@@ -91,7 +94,13 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
         opened_event_log(settings) as log,
         watching_as_member(settings, "user-service", admin) as tenants,
     ):
-        app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
+        app = create_app(
+            log=log,
+            tenants=tenants,
+            sealer=sealer,
+            limiter=RateLimiter(),
+            in_flight=InFlight(settings.requests_most),
+        )
         health = create_admin(log, tenants, erasure_part(app, log, tenants))
         async with serving(health, admin), serving(app, public):
             await asyncio.Event().wait()

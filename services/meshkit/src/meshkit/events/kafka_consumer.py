@@ -7,6 +7,7 @@ the next one takes what it brings.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from contextlib import suppress
@@ -26,7 +27,7 @@ from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_calls import CallThread
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_messages import to_record, unavailable
-from meshkit.events.log import Committable, Record
+from meshkit.events.log import NO_NOTES, Commit, Committable, Record, Start
 
 log = structlog.get_logger()
 
@@ -69,6 +70,7 @@ class KafkaConsumer:
         self._subscribed = False
         self._paused: set[int] = set()
         self._revoked: set[int] = set()
+        self._noted: dict[int, Start] = {}
         self._ended = False
 
     async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
@@ -87,11 +89,16 @@ class KafkaConsumer:
         revoked, self._revoked = self._revoked, set()
         return revoked
 
-    async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Remember per partition the offset of the next record to read."""
+    def noted(self) -> Mapping[int, Start]:
+        """Return the partitions got since this was last asked, where something was noted."""
+        noted, self._noted = self._noted, {}
+        return noted
+
+    async def commit(self, offsets: Mapping[int, int], notes: Mapping[int, str] = NO_NOTES) -> None:
+        """Remember per partition the offset of the next record to read, and a note."""
         self._refuse_if_closed()
         if offsets:
-            await self._call(partial(self._commit, dict(offsets)))
+            await self._call(partial(self._commit, Commit(dict(offsets), notes)))
 
     async def rewind(self) -> None:
         """Go back to the committed offsets."""
@@ -157,19 +164,30 @@ class KafkaConsumer:
             self._paused.clear()
 
     def _on_assign(self, _: Consumer, places: list[TopicPartition]) -> None:
+        """Begin at the commits, whose notes have to be those of the very same commits."""
         log.info("partitions_assigned", partitions=sorted(place.partition for place in places))
+        while not self._ended:
+            try:
+                starts = self._consumer.committed(places, timeout=_CALL_SECONDS) if places else []
+            except KafkaException as error:
+                log.warning("commits_not_known_yet", reason=str(error))
+                continue
+            if not any(start.error for start in starts):
+                self._consumer.incremental_assign(starts)
+                self._keep_notes(starts)
+                return
+            time.sleep(_SLICE_SECONDS)
+
+    def _keep_notes(self, starts: list[TopicPartition]) -> None:
+        self._noted |= {s.partition: Start(s.offset, s.metadata) for s in starts if s.metadata}
 
     def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
         """Hand over: the next owner shall start where we have come to."""
         self._on_lost(_, places)
         if self._committable is None:
             return
-        offsets = self._committable()
-        done = [
-            TopicPartition(self._kafka_topic, place.partition, offsets[place.partition])
-            for place in places
-            if place.partition in offsets
-        ]
+        commit = self._committable()
+        done = self._places(commit, {place.partition for place in places})
         if done:
             with suppress(KafkaException):
                 self._consumer.commit(offsets=done, asynchronous=False)
@@ -179,15 +197,19 @@ class KafkaConsumer:
         log.info("partitions_revoked", partitions=sorted(numbers))
         self._revoked |= numbers
         self._paused -= numbers
+        self._noted = {n: start for n, start in self._noted.items() if n not in numbers}
 
-    def _commit(self, offsets: dict[int, int]) -> None:
-        mine = {partition.partition for partition in self._consumer.assignment()}
-        places = [
-            TopicPartition(self._kafka_topic, partition, offset)
-            for partition, offset in offsets.items()
-            # A member commits what it has; before it has joined, what it is told to.
-            if partition in mine or not self._subscribed
+    def _places(self, commit: Commit, numbers: Set[int]) -> list[TopicPartition]:
+        return [
+            TopicPartition(self._kafka_topic, number, offset, commit.notes.get(number, ""))
+            for number, offset in commit.offsets.items()
+            if number in numbers
         ]
+
+    def _commit(self, commit: Commit) -> None:
+        mine = {partition.partition for partition in self._consumer.assignment()}
+        # A member commits what it has; before it has joined, what it is told to.
+        places = self._places(commit, mine if self._subscribed else commit.offsets.keys())
         if not places:
             return
         try:
@@ -203,7 +225,9 @@ class KafkaConsumer:
 
     def _seek_committed(self) -> None:
         mine = self._consumer.assignment()
-        for place in self._consumer.committed(mine, timeout=_CALL_SECONDS) if mine else ():
+        starts = self._consumer.committed(mine, timeout=_CALL_SECONDS) if mine else []
+        self._keep_notes(starts)
+        for place in starts:
             if place.offset == OFFSET_INVALID:
                 place.offset = OFFSET_BEGINNING
             self._consumer.seek(place)

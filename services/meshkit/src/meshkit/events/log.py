@@ -12,6 +12,7 @@ committed offset on, at least once; compaction never removes the newest record o
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -97,8 +98,28 @@ class Reader(Protocol):
         """Release what reading took."""
 
 
-Committable = Callable[[], Mapping[int, int]]
-"""Returns per partition the offset that may be committed now. Called from any thread."""
+NOTE_BYTES_MOST = 4000
+"""Bytes of a note: Kafka takes 4,096 beside an offset (`offset.metadata.max.bytes`)."""
+
+NO_NOTES: Mapping[int, str] = MappingProxyType({})
+
+
+class Commit(NamedTuple):
+    """Per partition the offset of the next record to read, and a note where there is one."""
+
+    offsets: Mapping[int, int]
+    notes: Mapping[int, str] = NO_NOTES
+
+
+class Start(NamedTuple):
+    """Where the reading of a partition begins, and what was noted with that commit."""
+
+    offset: int
+    note: str
+
+
+Committable = Callable[[], Commit]
+"""Returns what may be committed now. Called from any thread."""
 
 
 class Consumer(Protocol):
@@ -116,10 +137,16 @@ class Consumer(Protocol):
         """Return the partitions that this member has lost since it was last asked, also those that
         it has got back: what was read of them before counts no more, it is read again."""
 
-    async def commit(self, offsets: Mapping[int, int]) -> None:
+    def noted(self) -> Mapping[int, Start]:
+        """Return the partitions that this member has got since it was last asked and with whose
+        commit a note was kept. Known before any record of theirs is returned."""
+
+    async def commit(self, offsets: Mapping[int, int], notes: Mapping[int, str] = NO_NOTES) -> None:
         """Remember per partition the offset of the next record to read; durable on return.
 
-        Partitions that another member has by now are left out: it starts at their last commit.
+        A note, of at most NOTE_BYTES_MOST bytes, is kept with its offset, as one step; a commit
+        without one ends it. Partitions that another member has by now are left out: it starts at
+        their last commit.
         """
 
     async def rewind(self) -> None:
@@ -178,11 +205,14 @@ class EventLog(Protocol):
 
 
 __all__ = [
+    "NOTE_BYTES_MOST",
+    "NO_NOTES",
     "TOPICS",
     "USAGE",
     "USER_EVENTS",
     "USER_EVENTS_DLQ",
     "Chunk",
+    "Commit",
     "Committable",
     "Consumer",
     "EventLog",
@@ -191,6 +221,7 @@ __all__ = [
     "Position",
     "Reader",
     "Record",
+    "Start",
     "TopicSpec",
     "UnknownTopic",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from meshkit.clock import unix_ms
 from meshkit.errors import LogUnavailable
 from meshkit.events.log import (
+    NO_NOTES,
     TOPICS,
     Chunk,
     Committable,
@@ -13,6 +14,7 @@ from meshkit.events.log import (
     NewRecord,
     Position,
     Record,
+    Start,
     TopicSpec,
     UnknownTopic,
 )
@@ -27,6 +29,7 @@ class MemoryEventLog:
             topic.name: [[] for _ in range(topic.partitions)] for topic in topics
         }
         self._committed: dict[tuple[str, str], dict[int, int]] = {}
+        self._notes: dict[tuple[str, str], dict[int, str]] = {}
         self._wakes: set[asyncio.Event] = set()
         self._closed = asyncio.Event()
 
@@ -59,6 +62,7 @@ class MemoryEventLog:
         return MemoryConsumer(
             self.partitions(topic),
             committed,
+            self._notes.setdefault((topic, group), {}),
             wake=wake,
             closed=self._closed,
             leave=lambda: self._wakes.discard(wake),
@@ -115,6 +119,7 @@ class MemoryConsumer:
         self,
         partitions: list[list[Record]],
         committed: dict[int, int],
+        notes: dict[int, str],
         *,
         wake: asyncio.Event,
         closed: asyncio.Event,
@@ -122,10 +127,12 @@ class MemoryConsumer:
     ) -> None:
         self._partitions = partitions
         self._committed = committed
+        self._notes = notes
         self._wake = wake
         self._closed = closed
         self._leave = leave
         self._next = dict(committed)
+        self._noted = self._starts()
 
     async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
         """Return the next records, or none after `timeout` seconds."""
@@ -145,18 +152,28 @@ class MemoryConsumer:
         """Nobody takes partitions away here."""
         return frozenset()
 
-    async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Remember per partition the offset of the next record to read."""
+    def noted(self) -> Mapping[int, Start]:
+        """Return the notes from which this member started."""
+        noted, self._noted = self._noted, {}
+        return noted
+
+    async def commit(self, offsets: Mapping[int, int], notes: Mapping[int, str] = NO_NOTES) -> None:
+        """Remember per partition the offset of the next record to read, and a note."""
         _refuse_if(self._closed)
         self._committed.update(offsets)
+        self._notes.update({number: notes.get(number, "") for number in offsets})
 
     async def rewind(self) -> None:
         """Go back to the committed offsets."""
         self._next = dict(self._committed)
+        self._noted = self._starts()
 
     async def close(self) -> None:
         """Leave the group."""
         self._leave()
+
+    def _starts(self) -> dict[int, Start]:
+        return {n: Start(self._committed[n], note) for n, note in self._notes.items() if note}
 
     def _read_on(self, max_records: int) -> list[Record]:
         _refuse_if(self._closed)

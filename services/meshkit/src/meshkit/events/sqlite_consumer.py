@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from meshkit.clock import unix_ms
-from meshkit.events.log import Record
+from meshkit.events.log import NO_NOTES, Record, Start
 
 _READ = (
     "SELECT r.offset, r.partition, r.key, r.headers, r.value, r.timestamp_ms FROM records r"
@@ -35,8 +35,9 @@ _COUNT = (
     " AND (c.next_offset IS NULL OR r.offset >= c.next_offset)"
 )
 _UPSERT = (
-    "INSERT INTO committed VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
-    " SET next_offset = excluded.next_offset, committed_ms = excluded.committed_ms"
+    "INSERT INTO committed VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+    " SET next_offset = excluded.next_offset, committed_ms = excluded.committed_ms,"
+    " note = excluded.note"
 )
 FLOOR = -1
 """The partition number under which the scan floor is kept."""
@@ -78,6 +79,7 @@ class SqliteConsumer:
         self._even_from = 0
         self._committed: dict[int, int] = {}
         self._outstanding: dict[int, list[int]] = {}
+        self._noted: dict[int, Start] = {}
 
     async def consume(self, max_records: int, timeout: float) -> Sequence[Record]:
         """Return the next records, or none after `timeout` seconds."""
@@ -103,8 +105,13 @@ class SqliteConsumer:
         """Nobody takes partitions away: a group has one member here."""
         return frozenset()
 
-    async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Remember per partition the offset of the next record to read."""
+    def noted(self) -> Mapping[int, Start]:
+        """Return the notes from which this member started."""
+        noted, self._noted = self._noted, {}
+        return noted
+
+    async def commit(self, offsets: Mapping[int, int], notes: Mapping[int, str] = NO_NOTES) -> None:
+        """Remember per partition the offset of the next record to read, and a note."""
         cursor = await self._start()
         outstanding = dict(self._outstanding)
         for partition, next_offset in offsets.items():
@@ -116,7 +123,7 @@ class SqliteConsumer:
         floor = min([cursor, *(unread[0] for unread in outstanding.values() if unread)])
         now = self._now_ms()
         rows = [
-            (self._topic_id, self._group, partition, next_offset, now)
+            (self._topic_id, self._group, partition, next_offset, now, notes.get(partition, ""))
             for partition, next_offset in {**offsets, FLOOR: floor}.items()
         ]
         await self._write(lambda connection: connection.executemany(_UPSERT, rows) and None)
@@ -135,9 +142,11 @@ class SqliteConsumer:
 
     async def _start(self) -> int:
         if self._cursor is None:
-            committed = await self._read(lambda c: read_committed(c, self._topic_id, self._group))
-            self._cursor = committed.pop(FLOOR, 0)
-            self._committed = committed
+            starts = await self._read(lambda c: read_starts(c, self._topic_id, self._group))
+            floor = starts.pop(FLOOR, None)
+            self._cursor = floor.offset if floor is not None else 0
+            self._noted = {number: start for number, start in starts.items() if start.note}
+            committed = self._committed = {n: start.offset for n, start in starts.items()}
             self._even_from = max(committed.values(), default=0)
         return self._cursor
 
@@ -178,19 +187,19 @@ def _rows_and_end(
     return connection.execute(query, arguments).fetchall(), end
 
 
-def read_committed(connection: sqlite3.Connection, topic_id: int, group: str) -> dict[int, int]:
-    """Return the committed offsets of a group by partition, the scan floor among them."""
-    return dict(
-        connection.execute(
-            "SELECT partition, next_offset FROM committed WHERE topic = ? AND consumer_group = ?",
-            (topic_id, group),
-        ).fetchall()
+def read_starts(connection: sqlite3.Connection, topic_id: int, group: str) -> dict[int, Start]:
+    """Return what a group has committed by partition, the scan floor among it."""
+    rows = connection.execute(
+        "SELECT partition, next_offset, note FROM committed WHERE topic = ? AND consumer_group = ?",
+        (topic_id, group),
     )
+    return {partition: Start(offset, note) for partition, offset, note in rows}
 
 
 def count_waiting(connection: sqlite3.Connection, topic_id: int, group: str) -> tuple[Any, int]:
     """Return a group's committed offsets and how many records wait from them on."""
-    committed = read_committed(connection, topic_id, group)
+    starts = read_starts(connection, topic_id, group)
+    committed = {partition: start.offset for partition, start in starts.items()}
     floor = committed.pop(FLOOR, 0)
     arguments = {"cursor": floor, "topic": topic_id, "consumer_group": group}
     waiting = connection.execute(_COUNT, arguments).fetchone()[0]
@@ -202,6 +211,6 @@ __all__ = [
     "SqliteConsumer",
     "count_waiting",
     "decode_headers",
-    "read_committed",
+    "read_starts",
     "to_record",
 ]

@@ -15,7 +15,7 @@ from uuid import uuid4
 from meshkit.errors import StartError
 from meshkit.events.log import TopicSpec
 
-VERSION = 1
+VERSION = 2
 _APPLICATION_ID = 0x6D657368  # "mesh"
 _WAL_ATTEMPTS = 100
 _WAL_RETRY_SECONDS = 0.02
@@ -43,10 +43,13 @@ CREATE TABLE committed (
     partition INTEGER NOT NULL,
     next_offset INTEGER NOT NULL,
     committed_ms INTEGER NOT NULL,
+    note TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (topic, consumer_group, partition)
 ) WITHOUT ROWID;
 CREATE TABLE log_identity (log_id TEXT NOT NULL);
 """
+# What makes a file of the version before into one of this.
+_SINCE_VERSION_1 = "ALTER TABLE committed ADD COLUMN note TEXT NOT NULL DEFAULT ''"
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -90,12 +93,15 @@ def _prepare(connection: sqlite3.Connection, path: Path, topics: Iterable[TopicS
     connection.execute("PRAGMA wal_autocheckpoint = 2000")
     connection.execute("BEGIN IMMEDIATE")
     # Within the lock: two processes may find the same file new.
-    if not _check_kind(connection, path):
+    version = _check_kind(connection, path)
+    if not version:
         for statement in _TABLES.split(";"):
             connection.execute(statement)
         connection.execute("INSERT INTO log_identity VALUES (?)", (str(uuid4()),))
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+    elif version == 1:
+        connection.execute(_SINCE_VERSION_1)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
     for topic in topics:
         _ensure_topic(connection, topic)
     connection.execute("COMMIT")
@@ -116,7 +122,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _check_kind(connection: sqlite3.Connection, path: Path) -> int:
-    """Return how many tables the file has; raise where they are not ours to use."""
+    """Return the version of the file, 0 where it is new; raise where it is not ours to use."""
     # In one statement: another process may be making the log between two of them.
     application_id, version, tables = connection.execute(
         "SELECT (SELECT application_id FROM pragma_application_id),"
@@ -126,7 +132,7 @@ def _check_kind(connection: sqlite3.Connection, path: Path) -> int:
         raise sqlite3.DatabaseError("another application's database")
     if version > VERSION:
         raise StartError(f"{path} was written by a newer mesh ({version}): upgrade this one")
-    return int(tables)
+    return int(version) if tables else 0
 
 
 def _ensure_topic(connection: sqlite3.Connection, topic: TopicSpec) -> None:

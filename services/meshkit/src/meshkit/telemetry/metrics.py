@@ -21,6 +21,15 @@ REFUSALS = Counter(
     "Requests over a tenant's rate limit: refused (enforced) or only counted (shadow).",
     ("limit", "enforcement"),
 )
+IN_FLIGHT = Gauge("mesh_http_requests_in_flight", "Requests of tenants that are being handled.")
+OVERLOADED = Counter(
+    "mesh_http_overloaded_total",
+    "Requests refused because the process was at its capacity, whatever their tenant's limits.",
+)
+CONNECTIONS_DROPPED = Counter(
+    "mesh_http_connections_dropped_total",
+    "Connections that idled and were closed for new ones, because a port had too many.",
+)
 EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is searchable.")
 EVENTS_DEAD_LETTERED = Counter(
     "mesh_events_dead_lettered_total", "Events that cannot be understood."
@@ -32,6 +41,11 @@ INDEXER_RETRIES = Counter(
     "mesh_indexer_retries_total", "Batches put off because something was away."
 )
 INDEXER_LAG = Gauge("mesh_indexer_lag_records", "Records published and not yet searchable.")
+INDEXER_APART = Gauge(
+    "mesh_indexer_apart_tenants",
+    "Tenants whose waiting events are no lag: suspended, or catching up since they were resumed.",
+    ("state",),
+)
 FRESHNESS = Histogram(
     "mesh_freshness_seconds", "From durable in the log to searchable.", buckets=_FAST
 )
@@ -92,18 +106,22 @@ def exposition() -> tuple[bytes, str]:
 __all__ = [
     "ACKNOWLEDGEMENTS",
     "ACKNOWLEDGEMENT_FAILURES",
+    "CONNECTIONS_DROPPED",
     "EVENTS_DEAD_LETTERED",
     "EVENTS_FENCED",
     "EVENTS_INDEXED",
     "FOREIGN_POINTS",
     "FRESHNESS",
+    "INDEXER_APART",
     "INDEXER_LAG",
     "INDEXER_RETRIES",
+    "IN_FLIGHT",
     "MEMBERS",
     "OPERATOR_ERASING",
     "OPERATOR_LEADER",
     "OPERATOR_QUEUE",
     "OPERATOR_TENANTS",
+    "OVERLOADED",
     "POLICIES",
     "POLICIES_STALENESS",
     "POLICY_PROPAGATION",

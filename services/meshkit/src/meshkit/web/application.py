@@ -1,17 +1,19 @@
 """The ASGI application of a service: the table of operations, served.
 
-A request goes one straight way: route, tenant, policy, rate limit, query, body, handler, answer.
-Each step either goes on or raises a MeshError, and there is one place that turns those into
-answers. Pure ASGI: no middleware stack, because each layer of one costs more than all of this.
+A request goes one straight way: route, query, tenant, policy, a place among those in flight, rate
+limit, body, handler, answer. Each step either goes on or raises a MeshError, and there is one place
+that turns those into answers; on a limited route they tell the tenant how it stands, whatever the
+answer is. Pure ASGI: no middleware stack, because each layer of one costs more than all of this.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from meshkit.entropy import random_block
-from meshkit.errors import InternalError, MeshError, TenantTerminating
+from meshkit.errors import InternalError, MeshError, TenantTerminating, TenantUnknown
 from meshkit.limits.headers import limit_headers
 from meshkit.telemetry import metrics
 from meshkit.tenancy.admission import admit
@@ -20,6 +22,7 @@ from meshkit.web.authentication import Authenticator
 from meshkit.web.body import ClientDisconnected, Receive, content_type, read_body
 from meshkit.web.call import Call, Reply, header
 from meshkit.web.operation import Operation
+from meshkit.web.overload import InFlight
 from meshkit.web.problem import problem_reply
 from meshkit.web.query import parse_query
 from meshkit.web.rate_limits import RateLimits
@@ -45,12 +48,14 @@ class Application:
         authenticator: Authenticator,
         tenants: TenantSource,
         limits: RateLimits,
+        in_flight: InFlight | None = None,
     ) -> None:
         self.operations = tuple(operations)
         self._router = Router(self.operations)
         self._authenticator = authenticator
         self._tenants = tenants
         self._limits = limits
+        self._in_flight = InFlight() if in_flight is None else in_flight
         self._handled: dict[str, int] = {}
         self._parameters = {
             operation.name: frozenset(p.name for p in operation.parameters if p.place == "query")
@@ -63,12 +68,13 @@ class Application:
         headers = scope["headers"]
         request_id = _request_id(header(headers, b"x-request-id"))
         call = Call(headers, {}, request_id)
-        name = "unknown"
+        name, operation = "unknown", None
         try:
             operation, call.path = self._router.find(scope["method"], scope["path"])
             name = operation.name
             reply = await self._serve(operation, call, scope["query_string"], receive)
         except MeshError as error:
+            self._tell_limit(operation, call)
             reply = problem_reply(error, request_id)
             if allow := error.extra.get("allow"):
                 reply.headers = (*reply.headers, (b"allow", ", ".join(allow).encode()))
@@ -92,36 +98,65 @@ class Application:
     ) -> Reply:
         known = self._parameters[operation.name]
         if query_string:
-            call.query = parse_query(query_string, known)
-        if operation.tenant_scoped:
-            parameter = call.query.get("tenant_id") if known else None
-            tenant_id = await self._authenticator.tenant_of(call.headers, parameter)
-            policy = admit(self._tenants.get(tenant_id))
-            call.policy, call.tenant = policy, policy.context
+            try:
+                call.query = parse_query(query_string, known)
+            except MeshError:
+                await self._look_who_it_is(operation, call)
+                raise
+        if not operation.tenant_scoped:
+            return await operation.handler(call)
+        await self._identify(call, call.query.get("tenant_id") if known else None)
+        uid = admit(call.policy).tenant_uid
+        self._in_flight.enter(uid)
+        try:
             if operation.limit is not None:
                 self._limits.charge(call, operation.limit, 1 if operation.charge else 0)
-        body = operation.body
-        if body is not None:
-            media_type = content_type(call.headers, body.content_types)
-            raw = await read_body(receive, call.headers, body.limit)
-            call.body = body.decode(media_type, raw)
-        if operation.tenant_scoped:
+            if (body := operation.body) is not None:
+                media_type = content_type(call.headers, body.content_types)
+                raw = await read_body(receive, call.headers, body.limit)
+                call.body = body.decode(media_type, raw)
             return await self._handle(operation, call)
-        return await operation.handler(call)
+        finally:
+            self._in_flight.leave(uid)
+
+    async def _identify(self, call: Call, parameter: str | None) -> None:
+        """Learn whose call it is. Raises what the authenticator does, and TenantUnknown."""
+        policy = self._tenants.get(await self._authenticator.tenant_of(call.headers, parameter))
+        if policy is None:
+            raise TenantUnknown("no tenant of this name is known here")
+        call.policy, call.tenant = policy, policy.context
+
+    async def _look_who_it_is(self, operation: Operation, call: Call) -> None:
+        """Learn whose call it is whose query cannot be read, where its headers say so."""
+        if operation.tenant_scoped:
+            with suppress(MeshError):
+                await self._identify(call, None)
+
+    def _tell_limit(self, operation: Operation | None, call: Call) -> None:
+        """Have a refusal tell the limit of its route, too, where it came before the charge."""
+        if call.decision is None and call.knows_tenant and operation and operation.limit:
+            call.decision = self._limits.peek(call, operation.limit)
 
     async def _handle(self, operation: Operation, call: Call) -> Reply:
-        """Run the handler of a tenant that is served still: its body may have taken its time."""
+        """Run the handler of a tenant that is served still: its body may have taken its time, and
+        so may what a reading waits for."""
+        self._refuse_unless_served(call)
         uid = call.tenant.tenant_uid
-        policy = self._tenants.get(call.tenant.tenant_id)
-        if policy is not call.policy and admit(policy).tenant_uid != uid:
-            raise TenantTerminating(f"tenant {call.tenant.tenant_id} was deleted and made again")
         self._handled[uid] = self._handled.get(uid, 0) + 1
         try:
-            return await operation.handler(call)
+            reply = await operation.handler(call)
+            if operation.method == "GET":
+                self._refuse_unless_served(call)
+            return reply
         finally:
             self._handled[uid] -= 1
             if not self._handled[uid]:
                 del self._handled[uid]
+
+    def _refuse_unless_served(self, call: Call) -> None:
+        policy = self._tenants.get(call.tenant.tenant_id)
+        if policy is not call.policy and admit(policy).tenant_uid != call.tenant.tenant_uid:
+            raise TenantTerminating(f"tenant {call.tenant.tenant_id} was deleted and made again")
 
 
 def _request_id(given: str | None) -> str:

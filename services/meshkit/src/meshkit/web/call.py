@@ -48,6 +48,11 @@ class Call:
         self.body: Any = None
         self.decision: Decision | None = None
 
+    @property
+    def knows_tenant(self) -> bool:
+        """Whether it has come as far as to know its tenant, who may be refused all the same."""
+        return hasattr(self, "policy")
+
     def header(self, name: bytes) -> str | None:
         """Return the first value of a header (name in lower case), None where it is absent."""
         return header(self.headers, name)

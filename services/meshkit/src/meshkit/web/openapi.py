@@ -13,6 +13,7 @@ import msgspec
 from meshkit.errors import (
     InternalError,
     MeshError,
+    Overloaded,
     RateLimited,
     TenantMismatch,
     TenantRequired,
@@ -29,6 +30,7 @@ _TENANT_ERRORS: tuple[type[MeshError], ...] = (
     TenantMismatch,
     TenantSuspended,
     TenantTerminating,
+    Overloaded,
 )
 _PROBLEM_SCHEMA: Mapping[str, Any] = {
     "type": "object",

@@ -5,6 +5,7 @@ from meshkit.limits.gcra import Decision, RateLimiter
 from meshkit.telemetry import metrics
 from meshkit.tenancy.policy import Enforcement, TenantPolicy
 from meshkit.web.call import Call
+from meshkit.web.shadow import ShadowCounts
 
 
 class RateLimits:
@@ -13,6 +14,7 @@ class RateLimits:
 
     def __init__(self, limiter: RateLimiter) -> None:
         self._limiter = limiter
+        self.shadow = ShadowCounts()
 
     def charge(self, call: Call, limit_name: str, cost: int, *, partial: bool = False) -> Decision:
         """Take `cost` tokens for a call, or as many as there are where `partial`.
@@ -26,6 +28,7 @@ class RateLimits:
             return decision
         if call.policy.enforcement is Enforcement.SHADOW:
             metrics.count_refusal(limit_name, "shadow")
+            self.shadow.count(call.tenant, limit_name, cost - decision.admitted)
             decision.admitted = cost
             return decision
         metrics.count_refusal(limit_name, "enforced")

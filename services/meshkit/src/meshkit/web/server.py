@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from meshkit.errors import StartError
+from meshkit.web.connections import BoundedProtocol
 
 GRACE_SECONDS = 10
 
@@ -56,7 +57,7 @@ async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=75,
-        h11_max_incomplete_event_size=32 * 1024,
+        http=BoundedProtocol,
         loop="none",
     )
     server = _Server(config)

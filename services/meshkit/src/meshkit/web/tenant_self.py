@@ -12,7 +12,9 @@ from meshkit.web.rate_limits import RateLimits
 
 
 class RateLimitState(msgspec.Struct, rename="camel"):
-    """A rate limit of the tenant and what is left of it in this process."""
+    """A rate limit of the tenant and what is left of it in this process. `wouldRefuse` is how many
+    requests (items of batches) would have been refused, had the limit been enforced: counted in
+    shadow mode, in this process, since it started."""
 
     name: str
     requests: int
@@ -22,6 +24,7 @@ class RateLimitState(msgspec.Struct, rename="camel"):
     provenance: str
     remaining: int
     reset_seconds: float
+    would_refuse: int
 
 
 class QuotaState(msgspec.Struct, rename="camel"):
@@ -66,6 +69,7 @@ def tenant_self(call: Call, limits: RateLimits, used: Mapping[str, int]) -> Tena
                 provenance=limit.provenance.value,
                 remaining=now.remaining,
                 reset_seconds=round(now.reset_after, 3),
+                would_refuse=limits.shadow.counted(call.tenant, limit.name),
             )
         )
     return TenantSelf(
@@ -104,6 +108,7 @@ TENANT_SELF_EXAMPLE = {
             "provenance": "override",
             "remaining": 100,
             "resetSeconds": 0.0,
+            "wouldRefuse": 0,
         }
     ],
     "quotas": [
