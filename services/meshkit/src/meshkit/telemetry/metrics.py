@@ -21,6 +21,19 @@ REFUSALS = Counter(
     "Requests over a tenant's rate limit: refused (enforced) or only counted (shadow).",
     ("limit", "enforcement"),
 )
+RATE_LIMIT_FALLBACKS = Counter(
+    "mesh_rate_limit_fallbacks_total",
+    "Decisions without the replica that runs the bucket, by the rule that was declared for that.",
+    ("mode",),
+)
+RATE_LIMIT_PEERS_AWAY = Gauge(
+    "mesh_rate_limit_peers_away", "Replicas of this service that do not answer this one."
+)
+RATE_LIMIT_LEASE_SECONDS = Histogram(
+    "mesh_rate_limit_lease_seconds",
+    "Requests for tokens of buckets that other replicas run.",
+    buckets=_FAST,
+)
 EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is searchable.")
 EVENTS_DEAD_LETTERED = Counter(
     "mesh_events_dead_lettered_total", "Events that cannot be understood."
@@ -107,6 +120,9 @@ __all__ = [
     "POLICIES",
     "POLICIES_STALENESS",
     "POLICY_PROPAGATION",
+    "RATE_LIMIT_FALLBACKS",
+    "RATE_LIMIT_LEASE_SECONDS",
+    "RATE_LIMIT_PEERS_AWAY",
     "RECONCILES",
     "REFUSALS",
     "REQUESTS",
