@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from builders import make_context, make_limit
 from meshkit.limits.exchange import Exchange, PeerAway
@@ -217,8 +218,8 @@ class SimulatedCluster:
         await asyncio.sleep(self.random.uniform(0.0, 0.2))
         replica.peers.listed(members, asyncio.get_running_loop().time())
 
-    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
-        task = asyncio.ensure_future(work)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

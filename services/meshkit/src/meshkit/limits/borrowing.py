@@ -14,8 +14,8 @@ from meshkit.limits.messages import Ask, Grant
 from meshkit.tenancy.policy import ResolvedRateLimit
 
 LEASE_SECONDS = 0.1
-# With nothing to be had, the owner is asked again after at least so long; meanwhile its bucket fills
-# and loses nothing.
+# With nothing to be had, the owner is asked again after at least so long; its bucket fills
+# meanwhile, and loses nothing.
 _GAP_SECONDS = 0.01
 _EPSILON = 1e-9
 
@@ -107,9 +107,12 @@ class Borrowing:
         rate = self.offered / elapsed
         # A first ask knows no rate; a rate from long ago says nothing.
         self.demand = rate if elapsed > 1.0 else (self.demand + rate) / 2
-        self.asked_at, self.offered = now, 0
         need = max(self.need - self.hand, 0)
-        more = max(math.ceil(self.demand * LEASE_SECONDS) - max(self.hand - self.need, 0), 0)
+        more = 0
+        if self.offered or need:
+            spare = max(self.hand - self.need, 0)
+            more = max(math.ceil(self.demand * LEASE_SECONDS) - spare, 0)
+        self.asked_at, self.offered = now, 0
         ask = Ask(
             *self.key,
             self.limit.requests,
@@ -153,8 +156,9 @@ class Borrowing:
 
     def _decision(self, admitted: int, retry_after: float | None, now: float) -> Decision:
         owed = self._owed(now)
-        left = int(self.limit.burst - owed / self.interval + _EPSILON)
-        return Decision(self.limit, admitted, max(left, 0) + self.hand, owed, retry_after)
+        left = max(int(self.limit.burst - owed / self.interval + _EPSILON), 0)
+        remaining = min(left + self.hand, self.limit.burst)
+        return Decision(self.limit, admitted, remaining, owed, retry_after)
 
 
 __all__ = ["LEASE_SECONDS", "Borrowing"]

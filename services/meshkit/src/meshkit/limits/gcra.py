@@ -9,6 +9,7 @@ The clock is monotonic and passed in. A changed limit takes effect with the next
 used under the old one stays used, measured in time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshkit.clock import Clock, monotonic
@@ -91,6 +92,9 @@ class RateLimiter:
     def peek(self, tenant: TenantContext, limit: ResolvedRateLimit) -> Decision:
         """Return what `take` would find, and take nothing."""
         return self.take(tenant, limit, 0)
+
+    async def learn(self, tenant: TenantContext, limits: Sequence[ResolvedRateLimit]) -> None:
+        """Do nothing: all there is to know of these buckets is here."""
 
     def lend(
         self,

@@ -38,7 +38,7 @@ class _Peer:
     heard_at: float
     tried_at: float
     trouble_since: float | None = None
-    refused: bool = False
+    refused_since: float | None = None
     gone: bool = False
 
 
@@ -109,7 +109,8 @@ class Peers:
         if peer is None:
             return
         was_in_trouble = peer.trouble_since is not None
-        peer.heard_at, peer.trouble_since, peer.gone = now, None, False
+        peer.heard_at, peer.gone = now, False
+        peer.trouble_since = peer.refused_since = None
         if was_in_trouble:
             self.look(now)
 
@@ -118,9 +119,12 @@ class Peers:
         peer = self._peers.get(identity)
         if peer is None:
             return
-        peer.refused = refused and (peer.trouble_since is None or peer.refused)
         if peer.trouble_since is None:
             peer.trouble_since = now
+        if not refused:
+            peer.refused_since = None
+        elif peer.refused_since is None:
+            peer.refused_since = now
         self.look(now)
 
     def suspect(self, identity: str) -> None:
@@ -132,14 +136,14 @@ class Peers:
     def look(self, now: float) -> None:
         """Judge anew who stands; begin an epoch where that is different."""
         reachable = 1 + sum(peer.trouble_since is None for peer in self._peers.values())
-        alive = 1 + sum(not (peer.gone and peer.refused) for peer in self._peers.values())
+        alive = 1 + sum(not (peer.gone and peer.refused_since) for peer in self._peers.values())
         for peer in self._peers.values():
             if peer.trouble_since is None:
                 continue
-            lasted = now - peer.trouble_since
-            dead = peer.refused and lasted >= REFUSED_SECONDS
-            cut_off = lasted >= SILENT_SECONDS and 2 * reachable > alive
-            peer.gone = peer.gone or dead or cut_off
+            refused = peer.refused_since
+            dead = refused is not None and now - refused >= REFUSED_SECONDS
+            silent = now - peer.trouble_since >= SILENT_SECONDS
+            peer.gone = peer.gone or dead or (silent and 2 * reachable > alive)
         self.isolated = 2 * reachable < alive
         standing = [name for name, peer in self._peers.items() if not peer.gone]
         view = () if self.isolated else tuple(sorted([*standing, self.me]))

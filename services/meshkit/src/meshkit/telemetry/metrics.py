@@ -29,6 +29,10 @@ RATE_LIMIT_FALLBACKS = Counter(
 RATE_LIMIT_PEERS_AWAY = Gauge(
     "mesh_rate_limit_peers_away", "Replicas of this service that do not answer this one."
 )
+RATE_LIMIT_UNPROVEN = Counter(
+    "mesh_rate_limit_unproven_total",
+    "Requests for tokens that did not prove to be from a replica, or were seen before.",
+)
 RATE_LIMIT_LEASE_SECONDS = Histogram(
     "mesh_rate_limit_lease_seconds",
     "Requests for tokens of buckets that other replicas run.",
@@ -123,6 +127,7 @@ __all__ = [
     "RATE_LIMIT_FALLBACKS",
     "RATE_LIMIT_LEASE_SECONDS",
     "RATE_LIMIT_PEERS_AWAY",
+    "RATE_LIMIT_UNPROVEN",
     "RECONCILES",
     "REFUSALS",
     "REQUESTS",

@@ -99,7 +99,7 @@ class Application:
             policy = admit(self._tenants.get(tenant_id))
             call.policy, call.tenant = policy, policy.context
             if operation.limit is not None:
-                self._limits.charge(call, operation.limit, 1 if operation.charge else 0)
+                await self._limits.charge(call, operation.limit, 1 if operation.charge else 0)
         body = operation.body
         if body is not None:
             media_type = content_type(call.headers, body.content_types)

@@ -12,7 +12,7 @@ from meshkit.web.rate_limits import RateLimits
 
 
 class RateLimitState(msgspec.Struct, rename="camel"):
-    """A rate limit of the tenant and what is left of it in this process."""
+    """A rate limit of the tenant and what is left of it in all replicas of this service."""
 
     name: str
     requests: int
