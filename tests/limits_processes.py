@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import random
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from replica_process import Replica
 TENANT = "tenant-a"
 START_SECONDS = 60
 KEY = base64.b64encode(bytes(range(32))).decode()
+_LEASES = re.compile(r'^mesh_rate_limit_lease_seconds_bucket{le="([^"]+)"} (\S+)$', re.MULTILINE)
 HEADERS = {"x-tenant-id": TENANT, "content-type": "application/json"}
 
 
@@ -97,6 +99,18 @@ class LimitedReplicas:
             for replica in self.running:
                 while await self.remaining(replica) != burst:
                     await asyncio.sleep(0.1)
+
+    async def lease_p99(self) -> float:
+        """Within how many seconds 99 of 100 requests for tokens were answered, as the buckets of
+        the metric tell it; 0 where there were none."""
+        counts: dict[float, float] = {}
+        for replica in self.running:
+            async with self.http.get(f"http://127.0.0.1:{replica.admin_port}/metrics") as answer:
+                text = await answer.text()
+            for bound, count in _LEASES.findall(text):
+                counts[float(bound)] = counts.get(float(bound), 0.0) + float(count)
+        most = max(counts.values())
+        return min(bound for bound, count in counts.items() if count >= 0.99 * most) if most else 0
 
     async def remaining(self, replica: Replica) -> int:
         """What is left of users.write, as one replica says."""

@@ -121,7 +121,7 @@ class SimulatedReplica:
         self.name = name
         self.peers = Peers(name)
         buckets = RateLimiter(clock)
-        self.lender = Lender(buckets, self.peers, clock)
+        self.lender = Lender(buckets, self.peers)
         exchange = Exchange(self.peers, _Wire(network, name), clock)
         self.limiter = SharedLimiter(
             buckets, self.peers, self.lender, Fallback(mode, clock), exchange, clock

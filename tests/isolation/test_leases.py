@@ -37,7 +37,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.buckets = RateLimiter(lambda: 1000.0)
-        self.lender = Lender(self.buckets, Peers("owner"), lambda: 1000.0)
+        self.lender = Lender(self.buckets, Peers("owner"))
         self.lender._peers.listed({}, 0.0)
         app: Starlette = create_admin_app({}, routes=[leases_route(self.lender, KEY)])
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://owner")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builders import make_context
 from limits_rig import TENANT, SimulatedCluster, limit_of, replica_names
 from meshkit.limits.fallback import FallbackDecision
 from meshkit.limits.gcra import Decision
@@ -211,6 +212,20 @@ def test_tokens_that_nobody_used_go_back() -> None:
         seen = replica.limiter.peek(TENANT, cluster.limit)
         owner = cluster.network.replicas[cluster.owner].limiter.peek(TENANT, cluster.limit)
         assert (seen.remaining, owner.remaining) == (BURST, BURST)
+
+    simulate(2, scenario)
+
+
+def test_memory_follows_the_tenants_that_call() -> None:
+    async def scenario(cluster: SimulatedCluster) -> None:
+        limiter = cluster.network.replicas[cluster.names[0]].limiter
+        most = 0
+        for number in range(20_000):
+            taken = limiter.take(make_context(f"t{number}"), cluster.limit)
+            decision = taken if isinstance(taken, Decision) else await taken
+            assert decision.admitted
+            most = max(most, len(limiter))
+        assert most < 6_000
 
     simulate(2, scenario)
 

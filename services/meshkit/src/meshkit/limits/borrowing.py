@@ -71,12 +71,12 @@ class Borrowing:
     def decide(self, cost: int, partial: bool, now: float) -> Decision | None:
         """Take `cost` tokens of those in hand, or as many as there are where `partial`, or refuse
         where the owner has none either; None where the owner has to be asked."""
-        hand = self.hand if now < self.until else 0
-        if cost > hand:
-            return self.settle(cost, partial, now) if now < self.again_at else None
+        if cost > self.hand or now >= self.until:
+            if cost and now >= self.again_at:
+                return None
+            return self.settle(cost, partial, now)
         self.offered += cost
-        if cost:
-            self.hand -= cost
+        self.hand -= cost
         return self._decision(cost, 0.0, now)
 
     def settle(self, cost: int, partial: bool, now: float) -> Decision:
@@ -84,7 +84,8 @@ class Borrowing:
         hand = self.hand if now < self.until else 0
         self.offered += cost
         admitted = cost if cost <= hand else hand if partial else 0
-        self.hand -= admitted
+        if admitted:
+            self.hand -= admitted
         retry_after: float | None = 0.0
         if admitted < cost:
             wanted = 1 if partial else cost
@@ -155,7 +156,9 @@ class Borrowing:
         return max(self.debt - (now - self.heard_at), 0.0)
 
     def _decision(self, admitted: int, retry_after: float | None, now: float) -> Decision:
-        owed = self._owed(now)
+        owed = self.debt - now + self.heard_at
+        if owed < 0.0:
+            owed = 0.0
         left = max(int(self.limit.burst - owed / self.interval + _EPSILON), 0)
         remaining = min(left + self.hand, self.limit.burst)
         return Decision(self.limit, admitted, remaining, owed, retry_after)

@@ -88,7 +88,8 @@ async def sharing(settings: MeshSettings, identity: str) -> AsyncIterator[Sharin
 
             exchange = Exchange(peers, await stack.enter_async_context(HttpWire(key)))
             stack.push_async_callback(exchange.close)
-        limiter = SharedLimiter(buckets, peers, lender, Fallback(mode), exchange)
+        fallback = Fallback(mode, begins_full=key is None)
+        limiter = SharedLimiter(buckets, peers, lender, fallback, exchange)
         works = [limiter.keep_tidy()] + ([exchange.keep_in_touch()] if exchange else [])
         keeping = [asyncio.create_task(work) for work in works]
         try:

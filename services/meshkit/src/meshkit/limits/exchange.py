@@ -111,6 +111,9 @@ class Exchange:
         except PeerAway:
             for borrowing in batch:
                 borrowing.forget()
+        except Exception:
+            # Whoever waits is refused, and asks again.
+            log.exception("lease_exchange_failed")
         finally:
             _settle(batch)
         metrics.RATE_LIMIT_LEASE_SECONDS.observe(self._clock() - began)

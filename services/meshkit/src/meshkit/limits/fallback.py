@@ -12,6 +12,7 @@ from meshkit.tenancy.policy import ResolvedRateLimit
 
 FallbackMode = Literal["divide", "open", "closed"]
 _CLOSED_RETRY_SECONDS = 1.0
+_SHARES_MOST = 1024
 
 
 @dataclass(slots=True)
@@ -25,11 +26,15 @@ class Fallback:
     """Decides without the owner. `divide`: this replica's share, limit / members; `open`: all
     passes; `closed`: nothing does."""
 
-    def __init__(self, mode: FallbackMode, clock: Clock = monotonic) -> None:
+    def __init__(
+        self, mode: FallbackMode, clock: Clock = monotonic, *, begins_full: bool = False
+    ) -> None:
         self._mode = mode
+        self._begins_full = begins_full
         self._clock = clock
         self._buckets = RateLimiter(clock)
         self._began: dict[BucketKey, float] = {}
+        self._shares: dict[tuple[int, int, int, int], ResolvedRateLimit] = {}
 
     def take(
         self,
@@ -40,17 +45,17 @@ class Fallback:
         partial: bool,
         members: int,
     ) -> FallbackDecision:
-        """Decide as RateLimiter.take does. The share begins empty: what there was at once before,
-        the owner may have admitted already."""
+        """Decide as RateLimiter.take does. Unless it is to begin full, the share begins empty: what
+        there was at once before, the owner may have admitted already."""
         metrics.RATE_LIMIT_FALLBACKS.labels(self._mode).inc()
         if self._mode == "open":
             return FallbackDecision(limit, cost, limit.burst, 0.0, 0.0, "open")
         if self._mode == "closed":
             admitted, wait = (0, _CLOSED_RETRY_SECONDS) if cost else (0, 0.0)
             return FallbackDecision(limit, admitted, 0, wait, wait, "closed")
-        share = _share(limit, members)
+        share = self._share(limit, members)
         key = (tenant.tenant_uid, limit.name)
-        if key not in self._began:
+        if not self._begins_full and key not in self._began:
             self._began[key] = self._clock()
             self._buckets.drain(key, share, self._began[key])
         taken = self._buckets.take(tenant, share, cost, partial=partial)
@@ -68,15 +73,17 @@ class Fallback:
             self._began.clear()
             self._buckets = RateLimiter(self._clock)
 
-
-def _share(limit: ResolvedRateLimit, members: int) -> ResolvedRateLimit:
-    """Return one replica's part of a limit; a window that is longer keeps the rate exact."""
-    return limit.model_copy(
-        update={
-            "window_seconds": limit.window_seconds * members,
-            "burst": max(1, limit.burst // members),
-        }
-    )
+    def _share(self, limit: ResolvedRateLimit, members: int) -> ResolvedRateLimit:
+        """Return one replica's part of a limit; a window that is longer keeps the rate exact."""
+        known = (limit.requests, limit.window_seconds, limit.burst, members)
+        found = self._shares.get(known)
+        if found is None or found.name != limit.name:
+            if len(self._shares) >= _SHARES_MOST:
+                self._shares.clear()
+            window, burst = limit.window_seconds * members, max(1, limit.burst // members)
+            part = {"window_seconds": window, "burst": burst}
+            found = self._shares[known] = limit.model_copy(update=part)
+        return found
 
 
 __all__ = ["Fallback", "FallbackDecision", "FallbackMode"]

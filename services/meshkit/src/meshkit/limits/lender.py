@@ -1,6 +1,5 @@
 """The owner's side: lending tokens of the buckets that this replica runs."""
 
-from meshkit.clock import Clock, monotonic
 from meshkit.entropy import random_block
 from meshkit.limits.gcra import BucketKey, RateLimiter
 from meshkit.limits.messages import Ask, Grant, LeaseReply, LeaseRequest
@@ -11,12 +10,13 @@ from meshkit.tenancy.policy import Provenance, ResolvedRateLimit
 class Lender:
     """Answers what other replicas ask of this one's buckets."""
 
-    def __init__(self, buckets: RateLimiter, peers: Peers, clock: Clock = monotonic) -> None:
+    def __init__(self, buckets: RateLimiter, peers: Peers) -> None:
         self.life = random_block().hex()
         self._buckets = buckets
         self._peers = peers
-        self._clock = clock
-        self._owned_in: dict[BucketKey, int] = {}
+        self.owned_in: dict[BucketKey, int] = {}
+        """The epoch in which a bucket was last found to be this replica's: a memory of look-ups,
+        which may be forgotten at any time."""
 
     def lend(self, request: LeaseRequest) -> LeaseReply:
         """Return a grant for each ask; none where the request is for another run of this process,
@@ -30,15 +30,14 @@ class Lender:
     def owns(self, key: BucketKey, limit: ResolvedRateLimit) -> bool:
         """Return whether this replica runs a bucket; one that it has just come to own is empty."""
         epoch = self._peers.epoch
-        if self._owned_in.get(key) == epoch:
+        if self.owned_in.get(key) == epoch:
             return True
         if self._peers.owner(key) != self._peers.me:
             return False
         self._buckets.drain(key, limit, self._peers.owned_since(key))
-        if len(self._owned_in) > 2 * len(self._buckets) + 4096:
-            # Only a memory of what was looked up: it may be forgotten at any time.
-            self._owned_in.clear()
-        self._owned_in[key] = epoch
+        if len(self.owned_in) > 2 * len(self._buckets) + 4096:
+            self.owned_in.clear()
+        self.owned_in[key] = epoch
         return True
 
     def _grant(self, ask: Ask) -> Grant:

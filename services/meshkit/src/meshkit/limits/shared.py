@@ -13,6 +13,8 @@ that were in hand when it began, as long as all replicas see the same members.
 import asyncio
 from collections.abc import Awaitable, Sequence
 
+import structlog
+
 from meshkit.clock import Clock, monotonic
 from meshkit.limits.borrowing import LEASE_SECONDS, Borrowing
 from meshkit.limits.exchange import Exchange
@@ -22,6 +24,8 @@ from meshkit.limits.lender import Lender
 from meshkit.limits.peers import Peers
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.policy import ResolvedRateLimit
+
+log = structlog.get_logger()
 
 _TIDY_SECONDS = LEASE_SECONDS / 2
 _KNOWN_MOST = 4096
@@ -47,10 +51,14 @@ class SharedLimiter:
         self._buckets = buckets
         self._peers = peers
         self._lender = lender
+        self._owned_in = lender.owned_in
         self._fallback = fallback
         self._exchange = exchange
         self._clock = clock
         self._borrowed: dict[BucketKey, Borrowing] = {}
+        # Those that may have something in hand.
+        self._asked: set[Borrowing] = set()
+        self._known_most = _KNOWN_MOST
 
     def take(
         self,
@@ -62,12 +70,14 @@ class SharedLimiter:
     ) -> Decision | Awaitable[Decision]:
         """Take tokens as RateLimiter.take does; where the owner has to be asked, return what to
         await for the decision."""
-        borrowing = self._borrowed.get((tenant.tenant_uid, limit.name))
-        if (
-            borrowing is None
-            or borrowing.limit is not limit
-            or borrowing.epoch != self._peers.epoch
-        ):
+        epoch = self._peers.epoch
+        if not epoch:
+            return self._buckets.take(tenant, limit, cost, partial=partial)
+        key = (tenant.tenant_uid, limit.name)
+        if self._owned_in.get(key) == epoch:
+            return self._buckets.take(tenant, limit, cost, partial=partial)
+        borrowing = self._borrowed.get(key)
+        if borrowing is None or borrowing.limit is not limit or borrowing.epoch != epoch:
             found = self._place(tenant, limit, cost, partial, borrowing)
             if isinstance(found, Decision):
                 return found
@@ -78,7 +88,7 @@ class SharedLimiter:
                 return self._alone(tenant, limit, cost, partial)
             return self._borrow(borrowing, tenant, cost, partial)
         if borrowing.hand <= borrowing.low and borrowing.answer is None and self._exchange:
-            self._exchange.ask(borrowing)
+            self._ask(self._exchange, borrowing)
         return decision
 
     def peek(self, tenant: TenantContext, limit: ResolvedRateLimit) -> Decision:
@@ -94,36 +104,53 @@ class SharedLimiter:
             self.peek(tenant, limit)
             borrowing = self._borrowed.get((tenant.tenant_uid, limit.name))
             if borrowing is not None and self._exchange and not self._failing(borrowing):
-                asked.append(self._exchange.ask(borrowing))
+                asked.append(self._ask(self._exchange, borrowing))
         if asked:
             await asyncio.wait(asked)
 
     def tidy(self) -> None:
         """Give back what was not used in time, forget what is at rest, end a fallback that is
         over."""
+        if self._exchange is None:
+            return
         now = self._clock()
-        resting = []
-        for key, borrowing in self._borrowed.items():
+        for borrowing in list(self._asked):
             waits = borrowing.expire(now)
             if borrowing.answer is not None:
                 continue
             if waits and (self._failing(borrowing) or borrowing.epoch != self._peers.epoch):
                 borrowing.forget()
-            elif waits and self._exchange:
+            elif waits:
                 self._exchange.ask(borrowing)
-            elif not borrowing.hand:
-                resting.append(key)
-        if len(self._borrowed) > _KNOWN_MOST:
-            for key in resting:
-                del self._borrowed[key]
-        if self._exchange and not self._peers.away:
+            if not borrowing.hand and borrowing.answer is None:
+                self._asked.discard(borrowing)
+        if len(self._borrowed) > self._known_most:
+            self._borrowed = {
+                key: borrowing
+                for key, borrowing in self._borrowed.items()
+                if borrowing in self._asked or borrowing.again_at > now
+            }
+            self._known_most = max(_KNOWN_MOST, 2 * len(self._borrowed))
+        if not self._peers.away:
             self._fallback.over()
 
     async def keep_tidy(self) -> None:
         """Tidy up for ever."""
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
-            self.tidy()
+            try:
+                self.tidy()
+            except Exception:
+                # A loop that must survive: without it no token would go back.
+                log.exception("limits_not_tidied")
+
+    def __len__(self) -> int:
+        """Return how many buckets of other replicas are in memory."""
+        return len(self._borrowed)
+
+    def _ask(self, exchange: Exchange, borrowing: Borrowing) -> asyncio.Future[None]:
+        self._asked.add(borrowing)
+        return exchange.ask(borrowing)
 
     def _place(
         self,
@@ -135,7 +162,7 @@ class SharedLimiter:
     ) -> Decision | Borrowing:
         """Decide where this replica can, else return what is borrowed from the owner of now."""
         peers = self._peers
-        if not peers.epoch or limit.unlimited or not limit.requests or not limit.burst:
+        if limit.unlimited or not limit.requests or not limit.burst:
             return self._buckets.take(tenant, limit, cost, partial=partial)
         if self._exchange is None or peers.isolated:
             return self._alone(tenant, limit, cost, partial)
@@ -170,7 +197,7 @@ class SharedLimiter:
             # An ask that is under way is not for us; the one after it will be.
             if not borrowing.sent:
                 borrowing.wait(cost, partial)
-            await asyncio.shield(self._exchange.ask(borrowing))
+            await asyncio.shield(self._ask(self._exchange, borrowing))
             if borrowing.epoch != self._peers.epoch:
                 break
             decision = borrowing.decide(cost, partial, self._clock())
