@@ -131,7 +131,7 @@ class Exchange:
             # It may have started anew since: what it says of that first time is only its life.
             for _ in range(2):
                 life = self._lives.get(owner, "")
-                request = LeaseRequest(self._peers.me, owner, life, self._peers.gone, asks)
+                request = LeaseRequest(self._peers.me, owner, life, self._peers.away, asks)
                 reply = await self._wire.lease(url, request)
                 if reply.life == life and len(reply.grants) == len(asks):
                     self._peers.answered(owner, self._clock())

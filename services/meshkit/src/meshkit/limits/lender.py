@@ -21,7 +21,7 @@ class Lender:
     def lend(self, request: LeaseRequest) -> LeaseReply:
         """Return a grant for each ask; none where the request is for another run of this process,
         or for another replica."""
-        for identity in request.gone:
+        for identity in request.away:
             self._peers.suspect(identity)
         if request.life != self.life or request.receiver != self._peers.me:
             return LeaseReply(self.life, [])

@@ -38,12 +38,12 @@ class Ask(msgspec.Struct):
 
 
 class LeaseRequest(msgspec.Struct):
-    """Asks of one replica, by name. `gone` are members that the asker holds to be dead."""
+    """Asks of one replica, by name. `away` are members that do not answer the asker."""
 
     sender: str
     receiver: str
     life: str
-    gone: list[str]
+    away: list[str]
     asks: Annotated[list[Ask], msgspec.Meta(max_length=ASKS_MOST)]
 
 

@@ -68,7 +68,7 @@ class Peers:
         return len(self._peers) + 1
 
     @property
-    def away(self) -> Sequence[str]:
+    def away(self) -> list[str]:
         """Members that do not answer."""
         return [name for name, peer in self._peers.items() if peer.trouble_since is not None]
 
@@ -128,7 +128,7 @@ class Peers:
         self.look(now)
 
     def suspect(self, identity: str) -> None:
-        """Another member holds this one to be dead: ask it soon."""
+        """Another member gets no answer from this one: ask it soon."""
         peer = self._peers.get(identity)
         if peer is not None and peer.trouble_since is None:
             peer.tried_at = peer.heard_at = -inf
