@@ -158,13 +158,13 @@ class KubeApi:
             assert time.monotonic() < deadline, "the kinds are not listed"
             time.sleep(0.05)
 
-    def connection(self, namespace: str = "default") -> KubeConnection:
-        """How to reach it, as its master."""
+    def connection(self, namespace: str = "default", user: str = "tests") -> KubeConnection:
+        """How to reach it, as its master or as somebody else."""
         tls = ssl.create_default_context()
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
 
         async def token() -> str:
-            return TOKEN
+            return TOKEN if user == "tests" else _token(user)
 
         return KubeConnection(self.url, tls, namespace, token)
 

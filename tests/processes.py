@@ -64,6 +64,10 @@ class Process:
                 start_new_session=True,
             )
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
     def kill(self) -> None:
         """kill -9 the whole group."""
         if self._process is not None:

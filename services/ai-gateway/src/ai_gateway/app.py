@@ -17,13 +17,13 @@ from ai_gateway.stores import create_vectorizer, opened_store
 from meshkit.backends import opened_event_log, position_sealer
 from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
-from meshkit.limits.gcra import RateLimiter
-from meshkit.membership.composition import watching_as_member
+from meshkit.limits.limiter import Limiter
+from meshkit.membership.composition import joining
 from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
-from meshkit.web.admin import Check, create_admin_app
+from meshkit.web.admin import NO_PART, AdminPart, Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
@@ -43,7 +43,7 @@ def create_app(
     search: UserSearch,
     tenants: TenantSource,
     sealer: PositionSealer,
-    limiter: RateLimiter,
+    limiter: Limiter,
     authenticator: Authenticator | None = None,
     in_flight: InFlight | None = None,
 ) -> Application:
@@ -86,16 +86,21 @@ async def running_gateway(
     *,
     log: EventLog | None,
     tenants: TenantSource,
-    limiter: RateLimiter,
+    limiter: Limiter,
     beside: Sequence[ErasurePart] = (),
+    more: AdminPart = NO_PART,
 ) -> AsyncIterator[Gateway]:
     """Run ai-gateway for as long as the block lasts; with a `log` it indexes it, too. `beside` are
-    the parts of the other services of the process."""
+    the parts of the other services of the process, `more` is what else its admin port has."""
     vectorizer = create_vectorizer()
     sealer = position_sealer(settings)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings, vectorizer, log))
-        checks: dict[str, Check] = {"collection": store.check, "tenants": tenants.check}
+        checks: dict[str, Check] = {
+            "collection": store.check,
+            "tenants": tenants.check,
+            **more.checks,
+        }
         busy_with = []
         if log is not None:
             await tenants.loaded()
@@ -114,8 +119,8 @@ async def running_gateway(
         )
         busy_with.append(public.busy_with)
         part = ErasurePart([points_route(store, tenants)], busy_with)
-        details = {"policies": tenants.freshness}
-        routes = erasure_routes(tenants, part, *beside)
+        details = {"policies": tenants.freshness, **more.details}
+        routes = [*erasure_routes(tenants, part, *beside), *more.routes]
         yield Gateway(public, create_admin_app(checks, details=details, routes=routes), part)
 
 
@@ -132,9 +137,15 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
         log = None
         if settings.qdrant_url is None:
             log = await stack.enter_async_context(opened_event_log(settings))
-        tenants = await stack.enter_async_context(watching_as_member(settings, "ai-gateway", admin))
+        replica = await stack.enter_async_context(joining(settings, "ai-gateway", admin))
         gateway = await stack.enter_async_context(
-            running_gateway(settings, log=log, tenants=tenants, limiter=RateLimiter())
+            running_gateway(
+                settings,
+                log=log,
+                tenants=replica.tenants,
+                limiter=replica.limiter,
+                more=replica.admin,
+            )
         )
         await stack.enter_async_context(serving(gateway.admin, admin))
         await stack.enter_async_context(serving(gateway.public, public))

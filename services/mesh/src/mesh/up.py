@@ -18,8 +18,7 @@ from ai_gateway.app import ADMIN_PORT as GATEWAY_ADMIN_PORT
 from ai_gateway.app import running_gateway
 from meshkit.backends import kafka_connection, opened_event_log, position_sealer
 from meshkit.errors import LogUnavailable, StartError
-from meshkit.limits.gcra import RateLimiter
-from meshkit.membership.composition import watching_as_member
+from meshkit.membership.composition import joining
 from meshkit.runtime import until
 from meshkit.settings import MeshSettings
 from meshkit.tenancy.source import TenantSource
@@ -44,13 +43,13 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
 
 
 async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
-    limiter = RateLimiter()
     sealer = position_sealer(settings)
     await _ensure_topics(settings)
     async with contextlib.AsyncExitStack() as stack:
         log = await stack.enter_async_context(opened_event_log(settings))
         # One process is one member, whatever it serves.
-        tenants = await stack.enter_async_context(watching_as_member(settings, "mesh", ports[0]))
+        replica = await stack.enter_async_context(joining(settings, "mesh", ports[0]))
+        tenants, limiter = replica.tenants, replica.limiter
         users = create_app(
             log=log,
             tenants=tenants,
@@ -60,10 +59,17 @@ async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
         )
         keys = erasure_part(users, log, tenants)
         gateway = await stack.enter_async_context(
-            running_gateway(settings, log=log, tenants=tenants, limiter=limiter, beside=[keys])
+            running_gateway(
+                settings,
+                log=log,
+                tenants=tenants,
+                limiter=limiter,
+                beside=[keys],
+                more=replica.admin,
+            )
         )
         # Being one member, either admin port answers for the whole process.
-        users_admin = create_admin(log, tenants, keys, gateway.erasure)
+        users_admin = create_admin(log, tenants, keys, gateway.erasure, more=replica.admin)
         # The admin ports first: whoever finds a service answering can ask how it is.
         apps = (users_admin, gateway.admin, users, gateway.public)
         for app, listener in zip(apps, ports, strict=True):

@@ -13,7 +13,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from meshkit.errors import StartError
 from meshkit.telemetry.tracing import Target
-from meshkit.web.overload import REQUESTS_MOST
 
 PREFIX = "MESH_"
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -99,6 +98,17 @@ class MeshSettings(BaseSettings):
         description="Key that seals positions, the same for all processes: 32 bytes in base64"
         " (`openssl rand -base64 32`); unset: one made in the data folder.",
     )
+    peer_key: SecretStr | None = Field(
+        None,
+        description="Key by which replicas of a service know each other, the same for all of them:"
+        " 32 bytes in base64 (`openssl rand -base64 32`). Unset: replicas in a cluster do not share"
+        " rate limits, each takes limit / replicas.",
+    )
+    rate_limit_fallback: Literal["divide", "open", "closed"] = Field(
+        "divide",
+        description="What a replica does with a limit while the replica that runs its bucket cannot"
+        " be reached: `divide` takes limit / replicas, `open` lets all pass, `closed` nothing.",
+    )
     auth_mode: Literal["header"] = Field(
         "header",
         description="How the tenant of a request is known: `header` trusts X-Tenant-Id"
@@ -106,7 +116,7 @@ class MeshSettings(BaseSettings):
     )
     embedder: Literal["hash"] = Field("hash", description="What turns users into vectors.")
     requests_most: int = Field(
-        REQUESTS_MOST,
+        512,
         ge=1,
         le=100_000,
         description="How many requests of tenants a service handles at once. Beyond it, up to twice"

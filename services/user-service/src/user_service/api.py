@@ -55,7 +55,7 @@ def user_operations(service: UserService, limits: RateLimits) -> tuple[Operation
         return Reply(202, _encode(accepted))
 
     async def create_batch(call: Call) -> Reply:
-        decision = limits.charge(call, WRITE_LIMIT, len(call.body), partial=True)
+        decision = await limits.charge(call, WRITE_LIMIT, len(call.body), partial=True)
         results = await accept_batch(
             call,
             decision.admitted,

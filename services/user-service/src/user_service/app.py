@@ -10,13 +10,13 @@ from starlette.applications import Starlette
 from meshkit.backends import opened_event_log, position_sealer
 from meshkit.events.log import EventLog
 from meshkit.events.position import PositionSealer
-from meshkit.limits.gcra import RateLimiter
-from meshkit.membership.composition import watching_as_member
+from meshkit.limits.limiter import Limiter
+from meshkit.membership.composition import joining
 from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
-from meshkit.web.admin import at_start, create_admin_app
+from meshkit.web.admin import NO_PART, AdminPart, at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
@@ -41,7 +41,7 @@ def create_app(
     log: EventLog,
     tenants: TenantSource,
     sealer: PositionSealer,
-    limiter: RateLimiter,
+    limiter: Limiter,
     authenticator: Authenticator | None = None,
     in_flight: InFlight | None = None,
 ) -> Application:
@@ -69,11 +69,14 @@ def erasure_part(public: Application, log: EventLog, tenants: TenantSource) -> E
     return ErasurePart([tombstones_route(KeyEraser(log), tenants)], [public.busy_with])
 
 
-def create_admin(log: EventLog, tenants: TenantSource, *parts: ErasurePart) -> Starlette:
+def create_admin(
+    log: EventLog, tenants: TenantSource, *parts: ErasurePart, more: AdminPart = NO_PART
+) -> Starlette:
     """Return the application of the admin port, with the parts of all services of the process."""
-    checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
-    details = {"policies": tenants.freshness}
-    return create_admin_app(checks, details=details, routes=erasure_routes(tenants, *parts))
+    checks = {"event-log": at_start(log.log_id), "tenants": tenants.check, **more.checks}
+    details = {"policies": tenants.freshness, **more.details}
+    routes = [*erasure_routes(tenants, *parts), *more.routes]
+    return create_admin_app(checks, details=details, routes=routes)
 
 
 async def _usage(_: TenantContext) -> Mapping[str, int]:
@@ -92,16 +95,17 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
     sealer = position_sealer(settings)
     async with (
         opened_event_log(settings) as log,
-        watching_as_member(settings, "user-service", admin) as tenants,
+        joining(settings, "user-service", admin) as replica,
     ):
+        tenants = replica.tenants
         app = create_app(
             log=log,
             tenants=tenants,
             sealer=sealer,
-            limiter=RateLimiter(),
+            limiter=replica.limiter,
             in_flight=InFlight(settings.requests_most),
         )
-        health = create_admin(log, tenants, erasure_part(app, log, tenants))
+        health = create_admin(log, tenants, erasure_part(app, log, tenants), more=replica.admin)
         async with serving(health, admin), serving(app, public):
             await asyncio.Event().wait()
 

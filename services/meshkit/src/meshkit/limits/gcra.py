@@ -9,6 +9,7 @@ The clock is monotonic and passed in. A changed limit takes effect with the next
 used under the old one stays used, measured in time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshkit.clock import Clock, monotonic
@@ -18,6 +19,9 @@ from meshkit.tenancy.policy import ResolvedRateLimit
 # Absorbs the rounding of float sums; far below the interval of any limit a person would write.
 _EPSILON = 1e-9
 _SWEEP_EVERY = 4096
+
+BucketKey = tuple[str, str]
+"""A tenant's uid, and the name of a limit."""
 
 
 @dataclass(slots=True)
@@ -42,7 +46,7 @@ class RateLimiter:
 
     def __init__(self, clock: Clock = monotonic) -> None:
         self._clock = clock
-        self._tat: dict[tuple[str, str], float] = {}
+        self._tat: dict[BucketKey, float] = {}
         self._until_sweep = _SWEEP_EVERY
 
     def take(
@@ -89,6 +93,47 @@ class RateLimiter:
         """Return what `take` would find, and take nothing."""
         return self.take(tenant, limit, 0)
 
+    async def learn(self, tenant: TenantContext, limits: Sequence[ResolvedRateLimit]) -> None:
+        """Do nothing: all there is to know of these buckets is here."""
+
+    def lend(
+        self,
+        key: BucketKey,
+        limit: ResolvedRateLimit,
+        need: int,
+        least: int,
+        share: float,
+        more: int,
+    ) -> tuple[int, float]:
+        """Take up to `need` tokens for another replica, none where there are fewer than `least`,
+        and of what is left then up to `more`, but at most this `share`. Return how many were taken,
+        and the debt of the bucket after that, in seconds."""
+        now = self._clock()
+        interval = limit.window_seconds / limit.requests
+        debt = max(self._tat.get(key, now) - now, 0.0)
+        available = max(int(limit.burst - debt / interval + _EPSILON), 0)
+        taken = min(need, available) if available >= least else 0
+        taken += min(more, int((available - taken) * share))
+        if taken:
+            debt += taken * interval
+            self._tat[key] = now + debt
+            self._until_sweep -= 1
+            if self._until_sweep <= 0:
+                self._sweep(now)
+        return taken, debt
+
+    def refund(self, key: BucketKey, limit: ResolvedRateLimit, tokens: int) -> None:
+        """Put tokens back that were taken and have not been used."""
+        tat = self._tat.get(key)
+        if tat is not None:
+            self._tat[key] = tat - tokens * limit.window_seconds / limit.requests
+
+    def drain(self, key: BucketKey, limit: ResolvedRateLimit, since: float) -> None:
+        """Have a bucket be as if all of it had been used at `since`, a time of the clock."""
+        full_again = since + limit.burst * limit.window_seconds / limit.requests
+        if full_again > self._tat.get(key, self._clock()):
+            self._tat[key] = full_again
+
     def __len__(self) -> int:
         """Return how many buckets are in memory."""
         return len(self._tat)
@@ -100,4 +145,4 @@ class RateLimiter:
         self._until_sweep = max(_SWEEP_EVERY, 4 * len(self._tat))
 
 
-__all__ = ["Decision", "RateLimiter"]
+__all__ = ["BucketKey", "Decision", "RateLimiter"]

@@ -2,11 +2,13 @@
 
 The numbers are the tenant's, never a replica's share. `q` and `w` are what the Tenant declares;
 `burst`, a parameter of ours, is how many may come at once, so `r` may be above `q`. Seconds are
-whole and rounded up: a client that waits exactly that long gets in.
+whole and rounded up: a client that waits exactly that long gets in. `fallback`, ours too, says that
+the replica which runs the bucket cannot be reached, and what decides meanwhile.
 """
 
 import math
 
+from meshkit.limits.fallback import FallbackDecision
 from meshkit.limits.gcra import Decision
 from meshkit.tenancy.policy import ResolvedRateLimit
 
@@ -28,6 +30,8 @@ def limit_headers(decision: Decision) -> tuple[Header, ...]:
         return ()
     reset = math.ceil(decision.reset_after)
     state = f'"{decision.limit.name}";r={decision.remaining};t={reset}'
+    if isinstance(decision, FallbackDecision):
+        state += f";fallback={decision.fallback}"
     return (policy, (b"ratelimit", state.encode()))
 
 

@@ -30,6 +30,23 @@ CONNECTIONS_DROPPED = Counter(
     "mesh_http_connections_dropped_total",
     "Connections that idled and were closed for new ones, because a port had too many.",
 )
+RATE_LIMIT_FALLBACKS = Counter(
+    "mesh_rate_limit_fallbacks_total",
+    "Decisions without the replica that runs the bucket, by the rule that was declared for that.",
+    ("mode",),
+)
+RATE_LIMIT_PEERS_AWAY = Gauge(
+    "mesh_rate_limit_peers_away", "Replicas of this service that do not answer this one."
+)
+RATE_LIMIT_UNPROVEN = Counter(
+    "mesh_rate_limit_unproven_total",
+    "Requests for tokens that did not prove to be from a replica, or were seen before.",
+)
+RATE_LIMIT_LEASE_SECONDS = Histogram(
+    "mesh_rate_limit_lease_seconds",
+    "Requests for tokens of buckets that other replicas run.",
+    buckets=_FAST,
+)
 EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is searchable.")
 EVENTS_DEAD_LETTERED = Counter(
     "mesh_events_dead_lettered_total", "Events that cannot be understood."
@@ -125,6 +142,10 @@ __all__ = [
     "POLICIES",
     "POLICIES_STALENESS",
     "POLICY_PROPAGATION",
+    "RATE_LIMIT_FALLBACKS",
+    "RATE_LIMIT_LEASE_SECONDS",
+    "RATE_LIMIT_PEERS_AWAY",
+    "RATE_LIMIT_UNPROVEN",
     "RECONCILES",
     "REFUSALS",
     "REQUESTS",

@@ -7,6 +7,7 @@ traffic stays away until all hold. Its details say more, and decide nothing. Rou
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from starlette.applications import Starlette
@@ -25,6 +26,18 @@ Detail = Callable[[], str]
 
 _NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
 _NO_DETAILS: Mapping[str, Detail] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class AdminPart:
+    """What a part of a process adds to its admin port."""
+
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    details: Mapping[str, Detail] = field(default_factory=dict)
+    routes: Sequence[BaseRoute] = ()
+
+
+NO_PART = AdminPart()
 
 
 def at_start(attempt: Callable[[], Awaitable[object]]) -> Check:
@@ -95,4 +108,4 @@ def _report(status: str, results: Mapping[str, str | None]) -> dict[str, object]
     }
 
 
-__all__ = ["Check", "Detail", "at_start", "create_admin_app"]
+__all__ = ["NO_PART", "AdminPart", "Check", "Detail", "at_start", "create_admin_app"]

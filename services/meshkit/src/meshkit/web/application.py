@@ -110,7 +110,7 @@ class Application:
         self._in_flight.enter(uid)
         try:
             if operation.limit is not None:
-                self._limits.charge(call, operation.limit, 1 if operation.charge else 0)
+                await self._limits.charge(call, operation.limit, 1 if operation.charge else 0)
             if (body := operation.body) is not None:
                 media_type = content_type(call.headers, body.content_types)
                 raw = await read_body(receive, call.headers, body.limit)

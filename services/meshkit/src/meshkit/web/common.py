@@ -64,6 +64,7 @@ def with_common_operations(
         return page
 
     async def answer_self(call: Call) -> Reply:
+        await limits.learn(call)
         return Reply(200, _encode(tenant_self(call, limits, await usage(call.tenant))))
 
     async def answer_openapi(_: Call) -> Reply:

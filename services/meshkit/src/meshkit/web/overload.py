@@ -16,8 +16,7 @@ from meshkit.entropy import random_block
 from meshkit.errors import Overloaded
 from meshkit.telemetry import metrics
 
-REQUESTS_MOST = 512
-"""The bound, unless MESH_REQUESTS_MOST says otherwise."""
+_MOST = 512
 
 # Not all who were refused at once are to come again at once: they are spread over two seconds.
 _RETRY_LEAST, _RETRY_SPREAD = 1.0, 2.0
@@ -27,7 +26,7 @@ class InFlight:
     """The requests that are being handled, by tenant. Not thread-safe: it lives in the event
     loop."""
 
-    def __init__(self, most: int = REQUESTS_MOST) -> None:
+    def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._total = 0
         self._by_tenant: dict[str, int] = {}
@@ -62,4 +61,4 @@ class InFlight:
 _all: WeakSet[InFlight] = WeakSet()
 metrics.IN_FLIGHT.set_function(lambda: float(sum(len(one) for one in _all)))
 
-__all__ = ["REQUESTS_MOST", "InFlight"]
+__all__ = ["InFlight"]

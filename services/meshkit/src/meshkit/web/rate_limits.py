@@ -1,7 +1,8 @@
 """Charging calls to their tenant's rate limits, and the refusal when a bucket is empty."""
 
 from meshkit.errors import RateLimited
-from meshkit.limits.gcra import Decision, RateLimiter
+from meshkit.limits.gcra import Decision
+from meshkit.limits.limiter import Limiter
 from meshkit.telemetry import metrics
 from meshkit.tenancy.policy import Enforcement, TenantPolicy
 from meshkit.web.call import Call
@@ -12,17 +13,20 @@ class RateLimits:
     """The rate limits of this process, as the pipeline and the routes that charge by item use
     them."""
 
-    def __init__(self, limiter: RateLimiter) -> None:
+    def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
         self.shadow = ShadowCounts()
 
-    def charge(self, call: Call, limit_name: str, cost: int, *, partial: bool = False) -> Decision:
+    async def charge(
+        self, call: Call, limit_name: str, cost: int, *, partial: bool = False
+    ) -> Decision:
         """Take `cost` tokens for a call, or as many as there are where `partial`.
 
         Raises RateLimited where none may pass. In shadow mode everything passes and is counted.
         """
         limit = call.policy.rate_limit(limit_name)
-        decision = self._limiter.take(call.tenant, limit, cost, partial=partial)
+        taken = self._limiter.take(call.tenant, limit, cost, partial=partial)
+        decision = taken if isinstance(taken, Decision) else await taken
         call.decision = decision
         if decision.admitted >= cost:
             return decision
@@ -35,6 +39,10 @@ class RateLimits:
         if decision.admitted == 0:
             raise rate_limited(call.policy, decision)
         return decision
+
+    async def learn(self, call: Call) -> None:
+        """Find out what other replicas know of all limits of the caller, for `peek`."""
+        await self._limiter.learn(call.tenant, call.policy.rate_limits)
 
     def peek(self, call: Call, limit_name: str) -> Decision:
         """Return the state of a bucket and take nothing."""

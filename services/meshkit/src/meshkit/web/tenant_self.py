@@ -12,9 +12,9 @@ from meshkit.web.rate_limits import RateLimits
 
 
 class RateLimitState(msgspec.Struct, rename="camel"):
-    """A rate limit of the tenant and what is left of it in this process. `wouldRefuse` is how many
-    requests (items of batches) would have been refused, had the limit been enforced: counted in
-    shadow mode, in this process, since it started."""
+    """A rate limit of the tenant and what is left of it in all replicas of this service.
+    `wouldRefuse` is how many requests (items of batches) would have been refused, had the limit
+    been enforced: counted in shadow mode, in this process, since it started."""
 
     name: str
     requests: int

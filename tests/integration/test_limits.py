@@ -1,0 +1,163 @@
+"""Limits over real replicas: 1, 2, 4 and 8 processes with their policies from a real API server.
+
+Prints the table of `docs/tenancy.md`. Times are the client's, so a machine that is busy adds some
+milliseconds of its own to every window; what is admitted over a run it cannot change.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from builders import make_limit
+from kube_api import KubeApi
+from limits_processes import LimitedReplicas, limited_replicas
+from limits_rig import Measured
+from replica_process import Replica
+
+pytestmark = pytest.mark.timeout(400)
+
+RATE = BURST = 100
+LIMIT = make_limit(requests=RATE, burst=BURST)
+OFFERED = 250
+SECONDS = 6
+
+
+@pytest.fixture
+async def replicas(kube_api: KubeApi, tmp_path: Path) -> AsyncIterator[LimitedReplicas]:
+    async with limited_replicas(kube_api, tmp_path, requests=RATE, burst=BURST) as found:
+        yield found
+
+
+def tell(count: int | str, what: str, measured: Measured, p99: float) -> None:
+    """One row of the table."""
+    print(  # noqa: T201
+        f"| {count} | {what} | {measured.excess:.1f} | {measured.ratio:.4f}"
+        f" | {measured.fallbacks} | {p99 * 1000:.1f} |"
+    )
+
+
+def skewed(replicas: LimitedReplicas, hot: float | None) -> list[tuple[Replica, float]]:
+    """Equal shares, or `hot` of all on one that has to borrow where there is one."""
+    running = replicas.running
+    if hot is None or len(running) == 1:
+        return [(replica, 1.0) for replica in running]
+    owner = replicas.owner()
+    borrower = next(replica for replica in running if replica is not owner)
+    rest = (1.0 - hot) / (len(running) - 1)
+    return [(replica, hot if replica is borrower else rest) for replica in running]
+
+
+def result(replicas: LimitedReplicas) -> tuple[Measured, float]:
+    """How the run compares with one bucket, and the 99th percentile of the answers' times."""
+    waited = sorted(replicas.waited)
+    return replicas.tally.measured(LIMIT), waited[int(len(waited) * 0.99)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+async def test_any_skew_admits_what_one_bucket_would(replicas: LimitedReplicas, count: int) -> None:
+    await replicas.start(count)
+    runs = {"uniform": None, "90/10": 0.9, "99/1": 0.99, "all on one": 1.0}
+    failures = []
+    for name, hot in runs.items():
+        await replicas.full(BURST)
+        replicas.fresh()
+        await replicas.traffic(SECONDS, OFFERED, skewed(replicas, hot))
+        measured, p99 = result(replicas)
+        tell(count, name, measured, p99)
+        if not 0.99 <= measured.ratio <= 1.01 or measured.fallbacks or replicas.failed:
+            failures.append((name, measured))
+    print(f"| {count} | 99 of 100 leases | within {await replicas.lease_p99() * 1000:g} ms |")  # noqa: T201
+    assert failures == []
+
+
+async def test_moving_traffic_and_bursts_admit_what_one_bucket_would(
+    replicas: LimitedReplicas,
+) -> None:
+    await replicas.start(8)
+    await replicas.full(BURST)
+    replicas.fresh()
+    for replica in replicas.running[:4]:
+        await replicas.traffic(2, OFFERED, [(replica, 1.0)])
+    moving, p99 = result(replicas)
+    tell(8, "hot replica moves every 2 s", moving, p99)
+    await replicas.full(BURST)
+    replicas.fresh()
+    await asyncio.gather(*(replicas.request(r) for r in replicas.running for _ in range(40)))
+    burst, p99 = result(replicas)
+    tell(8, "burst at all after idle", burst, p99)
+    assert 0.99 <= moving.ratio <= 1.01
+    # It takes a while until all of it has been answered; the bucket fills meanwhile.
+    spent = max(replicas.waited)
+    assert BURST <= burst.admitted <= BURST + RATE * spent + 1
+
+
+async def test_killed_owner_costs_no_excess_and_two_seconds_later_all_is_exact(
+    replicas: LimitedReplicas,
+) -> None:
+    await replicas.start(4)
+    await replicas.full(BURST)
+    replicas.fresh()
+    loop = asyncio.get_running_loop()
+    owner = replicas.owner()
+    shares = [(replica, 1.0) for replica in replicas.running if replica is not owner]
+    traffic = asyncio.create_task(replicas.traffic(10, OFFERED, shares))
+    await asyncio.sleep(3)
+    killed_at = loop.time()
+    owner.kill()
+    await traffic
+    measured, p99 = result(replicas)
+    tell(4, "owner killed", measured, p99)
+    assert measured.fallbacks > 0
+    assert (
+        0.99 * RATE * 4 <= replicas.tally.between(killed_at + 2, killed_at + 6) <= 1.01 * RATE * 4
+    )
+    # What three of four members have of the limit meanwhile, and what was in hand.
+    assert replicas.tally.between(killed_at, killed_at + 2) <= 2 * RATE + 0.1 * RATE
+
+
+async def test_frozen_owner_is_gone_after_a_while_and_starts_empty_when_it_is_back(
+    replicas: LimitedReplicas,
+) -> None:
+    await replicas.start(4)
+    await replicas.full(BURST)
+    replicas.fresh()
+    loop = asyncio.get_running_loop()
+    owner = replicas.owner()
+    shares = [(replica, 1.0) for replica in replicas.running if replica is not owner]
+    traffic = asyncio.create_task(replicas.traffic(14, OFFERED, shares))
+    await asyncio.sleep(3)
+    frozen_at = loop.time()
+    owner.send(signal.SIGSTOP)
+    await asyncio.sleep(5)
+    owner.send(signal.SIGCONT)
+    back_at = loop.time()
+    await traffic
+    measured, p99 = result(replicas)
+    tell(4, "owner silent for 5 s", measured, p99)
+    tally = replicas.tally
+    assert 0.98 * RATE * 2 <= tally.between(frozen_at + 3, frozen_at + 5) <= 1.02 * RATE * 2
+    assert 0.98 * RATE * 2 <= tally.between(back_at + 3, back_at + 5) <= 1.02 * RATE * 2
+    assert tally.between(back_at, back_at + 3) <= 3 * RATE + 2 * RATE
+
+
+async def test_scaling_up_and_down_costs_no_more_than_the_members_disagree(
+    replicas: LimitedReplicas,
+) -> None:
+    await replicas.start(2)
+    await replicas.full(BURST)
+    replicas.fresh()
+    first = [(replica, 1.0) for replica in replicas.running]
+    traffic = asyncio.create_task(replicas.traffic(20, OFFERED, first))
+    more = await replicas.start(6)
+    await asyncio.sleep(1)
+    for replica in more:
+        await asyncio.to_thread(replica.stop)
+    await traffic
+    await replicas.share()
+    measured, p99 = result(replicas)
+    tell("2→8→2", "uniform", measured, p99)
+    # For each member that comes or goes all hear of it within a tenth of a second, as a rule.
+    assert measured.excess <= 12 * 3 * 0.1 * RATE
