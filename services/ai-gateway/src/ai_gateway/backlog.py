@@ -13,7 +13,7 @@ wait, because the log forgets them after a day. Pure: no clock, no input or outp
 from collections.abc import Iterable, Mapping, Sequence
 
 from ai_gateway.fairness import FairQueues, WeightOf
-from ai_gateway.partition import Item, Partition, started
+from ai_gateway.partition import DELETIONS, Item, Partition, started
 from meshkit.events.log import Commit, Record, Start
 
 # Bytes of records waiting in memory, of all tenants together.
@@ -22,8 +22,6 @@ MEMORY_MOST = 64 * 1024 * 1024
 # that there is some left for who comes next. Choudhury and Hahne, "Dynamic queue length thresholds
 # for shared-memory packet switches", IEEE/ACM Transactions on Networking 6(2), 1998.
 _PART_OF_FREE = 32
-# The line of deletions that do not wait though their tenants do; no uid has such a character.
-_DELETIONS = "/deletions"
 # What a record costs beside its value: key, headers and the objects around them.
 _RECORD_OVERHEAD = 2048
 
@@ -92,9 +90,8 @@ class Backlog:
             tenant = fair_key(record)
             if self._weight_of(tenant) <= 0:
                 self._pause(tenant, partition, record.offset)
-                if record.value is not None:
-                    continue
-                tenant = _DELETIONS
+            if record.value is None and partition.is_behind(tenant):
+                tenant = DELETIONS
             if partition.leaves(tenant):
                 continue
             if self._has_room(tenant):
@@ -127,8 +124,8 @@ class Backlog:
         }
         for record in records:
             tenant = fair_key(record)
-            if record.value is None and self._weight_of(tenant) <= 0:
-                tenant = _DELETIONS
+            if tenant not in reading and record.value is None and partition.is_behind(tenant):
+                tenant = DELETIONS
             if not reading.get(tenant, end) <= record.offset < end:
                 continue
             if self._has_room(tenant):
@@ -210,7 +207,7 @@ class Backlog:
         self._release(item)
         self._pause(item.tenant, item.partition, item.record.offset)
         if item.record.value is None:
-            self._take_in(item.record, _DELETIONS, item.partition)
+            self._take_in(item.record, DELETIONS, item.partition)
 
     def _look_who_is_served(self) -> None:
         """Have those read again who are served again, and no longer those who are not."""

@@ -18,6 +18,9 @@ import msgspec
 
 from meshkit.events.log import NOTE_BYTES_MOST, Record
 
+DELETIONS = "/deletions"
+"""The line of deletions that do not wait though their tenants do; no uid has such a character."""
+
 # What a mark takes of a note beside the tenant's uid: quotes, colon, comma, and the offset.
 _MARK_BYTES = 23
 
@@ -73,14 +76,23 @@ class Partition:
 
     def pause(self, tenant: str, offset: int) -> None:
         """Leave a tenant's records from `offset` on, or from where they were left before."""
-        self.paused[tenant] = min(
-            offset, self.left.pop(tenant, offset), self.paused.get(tenant, offset)
-        )
+        if tenant in self.left:
+            left = self.left.pop(tenant)
+            offset = min(offset, left)
+            if tenant not in self.apart:
+                # There may be deletions in what had found no room: they are read again.
+                self.left[DELETIONS] = min(left, self.left.get(DELETIONS, left))
+        self.paused[tenant] = min(offset, self.paused.get(tenant, offset))
 
     def resume(self, tenant: str) -> None:
         """Have a tenant's records read again that were left while it was not served."""
         self.left[tenant] = self.paused.pop(tenant)
         self.apart.setdefault(tenant, Undone())
+
+    def is_behind(self, tenant: str) -> bool:
+        """Return whether a tenant is suspended, or has not yet been read again since: then its
+        deletions go before their turn, and again when it comes."""
+        return tenant in self.paused or (tenant in self.apart and tenant in self.left)
 
     def undone_of(self, tenant: str) -> Undone:
         """Return where a record of a tenant counts as long as it is not done."""
