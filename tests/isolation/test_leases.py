@@ -5,27 +5,45 @@ Whoever could ask would use up a tenant's limit, and whoever could give back wou
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from apps import running_mesh
 from builders import make_context, make_limit, make_policy
+from meshkit.limits.exchange import PeerAway
 from meshkit.limits.gcra import RateLimiter
 from meshkit.limits.lender import Lender
-from meshkit.limits.messages import PATH, Ask, LeaseReply, LeaseRequest, decode_reply, encode
+from meshkit.limits.messages import (
+    PATH,
+    Ask,
+    Grant,
+    LeaseReply,
+    LeaseRequest,
+    decode_reply,
+    decode_request,
+    encode,
+)
 from meshkit.limits.peers import Peers
 from meshkit.limits.signing import (
     NONCE_HEADER,
     SIGNATURE_HEADER,
     TIME_HEADER,
     answer_proven,
+    answer_signature,
     signed,
 )
+from meshkit.limits.transport import HttpWire
 from meshkit.web.admin import create_admin_app
 from meshkit.web.leases import BODY_BYTES, leases_route
+from meshkit.web.server import bind, serving
+from processes import free_ports
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
 A, B = make_context("tenant-a"), make_context("tenant-b")
@@ -191,3 +209,52 @@ async def test_many_at_once_cannot_use_one_proof_twice(owner: Owner) -> None:
     answers = await asyncio.gather(*(owner.send(body, headers) for _ in range(20)))
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * 19
     assert owner.left() == 90
+
+
+@asynccontextmanager
+async def listening(*routes: Route) -> AsyncIterator[str]:
+    """An admin port with these routes, on a real socket."""
+    listener = bind("127.0.0.1", 0, "tests")
+    async with serving(create_admin_app({}, routes=routes), listener):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_tokens_go_over_a_real_connection_to_who_has_the_key_only(owner: Owner) -> None:
+    request = decode_request(owner.request())
+    async with listening(leases_route(owner.lender, KEY)) as url:
+        async with HttpWire(KEY) as wire:
+            assert (await wire.lease(url, request)).grants[0].tokens == 10
+        async with HttpWire(OTHER_KEY) as stranger:
+            with pytest.raises(PeerAway, match="status 401"):
+                await stranger.lease(url, request)
+    assert owner.left() == 90
+
+
+async def test_answer_of_an_impostor_is_not_believed(owner: Owner) -> None:
+    async def lend_a_million(request: Request) -> Response:
+        reply = encode(LeaseReply(owner.lender.life, [Grant(10**6, 0.0)]))
+        nonce = request.headers[NONCE_HEADER]
+        headers = {SIGNATURE_HEADER: answer_signature(OTHER_KEY, nonce, reply)}
+        return Response(reply, headers=headers)
+
+    async with (
+        listening(Route(PATH, lend_a_million, methods=["POST"])) as url,
+        HttpWire(KEY) as wire,
+    ):
+        with pytest.raises(PeerAway, match="not proven"):
+            await wire.lease(url, decode_request(owner.request()))
+
+
+async def test_port_where_nobody_listens_is_told_from_one_that_is_silent(owner: Owner) -> None:
+    (port,) = free_ports(1)
+    async with HttpWire(KEY) as wire:
+        with pytest.raises(PeerAway) as away:
+            await wire.lease(f"http://127.0.0.1:{port}", decode_request(owner.request()))
+        assert away.value.refused
+        listener = bind("127.0.0.1", 0, "tests")
+        listener.listen()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(PeerAway) as away:
+            await wire.lease(url, decode_request(owner.request()))
+        assert not away.value.refused
+        listener.close()

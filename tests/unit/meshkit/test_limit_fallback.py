@@ -1,15 +1,19 @@
 """Limits whose owner cannot be asked: the declared rule decides, and every answer says so."""
 
 import base64
+from pathlib import Path
 
 import pytest
 
 from builders import make_context, make_limit
 from meshkit.limits.composition import peer_key, sharing
 from meshkit.limits.fallback import Fallback, FallbackDecision, FallbackMode
-from meshkit.limits.gcra import Decision
+from meshkit.limits.gcra import Decision, RateLimiter
 from meshkit.limits.headers import limit_headers
+from meshkit.membership.composition import joining
 from meshkit.settings import MeshSettings, SettingsError
+from meshkit.web.admin import NO_PART
+from meshkit.web.server import bind
 from waiting import SetClock
 
 TENANT = make_context()
@@ -78,6 +82,15 @@ def test_key_that_is_none_stops_the_start(given: str) -> None:
     settings = MeshSettings(peer_key=given)
     with pytest.raises(SettingsError, match="MESH_PEER_KEY"):
         peer_key(settings)
+
+
+async def test_with_tenants_from_a_folder_there_is_nobody_to_share_with(tmp_path: Path) -> None:
+    settings = MeshSettings(tenants=str(tmp_path), peer_key=KEY)
+    admin = bind("127.0.0.1", 0, "tests")
+    async with joining(settings, "user-service", admin) as replica:
+        assert isinstance(replica.limiter, RateLimiter)
+        assert replica.admin == NO_PART
+    admin.close()
 
 
 async def test_without_a_key_replicas_divide_and_say_why() -> None:
