@@ -23,6 +23,7 @@ from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import until
 from meshkit.settings import MeshSettings
 from meshkit.tenancy.source import TenantSource
+from meshkit.usage.composition import keeping_accounts
 from meshkit.web.server import bind, serving
 from user_service.app import ADMIN_PORT as USERS_ADMIN_PORT
 from user_service.app import create_admin, create_app, erasure_part
@@ -50,13 +51,25 @@ async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
         log = await stack.enter_async_context(opened_event_log(settings))
         # One process is one member, whatever it serves.
         tenants = await stack.enter_async_context(watching_as_member(settings, "mesh", ports[0]))
-        users = create_app(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
-        keys = erasure_part(users, log, tenants)
+        accounts = await stack.enter_async_context(
+            keeping_accounts(settings, "mesh", ports[0], log, tenants)
+        )
+        users = create_app(
+            log=log, tenants=tenants, sealer=sealer, limiter=limiter, accounts=accounts
+        )
+        keys = erasure_part(users, log, tenants, accounts)
         gateway = await stack.enter_async_context(
-            running_gateway(settings, log=log, tenants=tenants, limiter=limiter, beside=[keys])
+            running_gateway(
+                settings,
+                log=log,
+                tenants=tenants,
+                limiter=limiter,
+                accounts=accounts,
+                beside=[keys],
+            )
         )
         # Being one member, either admin port answers for the whole process.
-        users_admin = create_admin(log, tenants, keys, gateway.erasure)
+        users_admin = create_admin(log, tenants, accounts, keys, gateway.erasure)
         # The admin ports first: whoever finds a service answering can ask how it is.
         apps = (users_admin, gateway.admin, users, gateway.public)
         for app, listener in zip(apps, ports, strict=True):

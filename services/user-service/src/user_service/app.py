@@ -16,6 +16,8 @@ from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
+from meshkit.usage.accounts import Accounts
+from meshkit.usage.composition import keeping_accounts
 from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
@@ -23,9 +25,11 @@ from meshkit.web.common import with_common_operations
 from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
+from meshkit.web.usage import counters_route, usage_route
 from user_service.api import user_operations
 from user_service.api_internal import tombstones_route
 from user_service.erasing import KeyEraser
+from user_service.quotas import WriteQuotas
 from user_service.service import UserService
 
 ADMIN_PORT = 9081
@@ -41,17 +45,23 @@ def create_app(
     tenants: TenantSource,
     sealer: PositionSealer,
     limiter: RateLimiter,
+    accounts: Accounts,
     authenticator: Authenticator | None = None,
 ) -> Application:
     """Return the public application over these adapters."""
     limits = RateLimits(limiter)
+
+    async def usage(tenant: TenantContext) -> Mapping[str, int]:
+        return accounts.used(tenant.tenant_uid)
+
     operations = with_common_operations(
-        user_operations(UserService(log, sealer), limits),
+        user_operations(UserService(log, sealer), limits, WriteQuotas(accounts)),
         service="user-service",
         description=_DESCRIPTION,
         version=version("user-service"),
         limits=limits,
-        usage=_usage,
+        usage=usage,
+        wall_clock=accounts.wall_clock,
     )
     return Application(
         operations,
@@ -61,21 +71,26 @@ def create_app(
     )
 
 
-def erasure_part(public: Application, log: EventLog, tenants: TenantSource) -> ErasurePart:
+def erasure_part(
+    public: Application, log: EventLog, tenants: TenantSource, accounts: Accounts
+) -> ErasurePart:
     """Return what this service has to do with the erasure of a tenant."""
-    return ErasurePart([tombstones_route(KeyEraser(log), tenants)], [public.busy_with])
+    routes = [tombstones_route(KeyEraser(log), tenants), counters_route(accounts, tenants)]
+    return ErasurePart(routes, [public.busy_with])
 
 
-def create_admin(log: EventLog, tenants: TenantSource, *parts: ErasurePart) -> Starlette:
+def create_admin(
+    log: EventLog, tenants: TenantSource, accounts: Accounts, *parts: ErasurePart
+) -> Starlette:
     """Return the application of the admin port, with the parts of all services of the process."""
-    checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
+    checks = {
+        "event-log": at_start(log.log_id),
+        "tenants": tenants.check,
+        "usage": accounts.topic.check,
+    }
     details = {"policies": tenants.freshness}
-    return create_admin_app(checks, details=details, routes=erasure_routes(tenants, *parts))
-
-
-async def _usage(_: TenantContext) -> Mapping[str, int]:
-    # What is stored is ai-gateway's knowledge; asking it from here would couple the services.
-    return {}
+    routes = [usage_route(accounts), *erasure_routes(tenants, *parts)]
+    return create_admin_app(checks, details=details, routes=routes)
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
@@ -90,9 +105,13 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
     async with (
         opened_event_log(settings) as log,
         watching_as_member(settings, "user-service", admin) as tenants,
+        keeping_accounts(settings, "user-service", admin, log, tenants) as accounts,
     ):
-        app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
-        health = create_admin(log, tenants, erasure_part(app, log, tenants))
+        app = create_app(
+            log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter(), accounts=accounts
+        )
+        part = erasure_part(app, log, tenants, accounts)
+        health = create_admin(log, tenants, accounts, part)
         async with serving(health, admin), serving(app, public):
             await asyncio.Event().wait()
 
