@@ -81,6 +81,7 @@ async def running_users(log: EventLog) -> AsyncIterator[httpx.AsyncClient]:
         accounts.running(),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://users") as client,
     ):
+        await accounts.topic.loaded()
         yield client
 
 
@@ -123,6 +124,8 @@ async def running_mesh(
 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(accounts.running())
+        # As a replica is not ready before.
+        await accounts.topic.loaded()
         await stack.enter_async_context(count.counting())
         health = await stack.enter_async_context(indexing(make_indexer))
         points = ErasurePart([points_route(store, tenants)], [health.busy_with])

@@ -11,7 +11,7 @@ what was told before, nothing is told.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -113,17 +113,30 @@ class StoredUsers:
         some = list(changed.values())[:_COUNTED_AT_ONCE]
         later_on = list(changed)[_COUNTED_AT_ONCE:]
         self._changed |= {uid: changed[uid] for uid in later_on}
-        some += [_ToCount(tenant, {}) for tenant in self._next_in_turn()]
+        some += [
+            _ToCount(tenant, {})
+            for tenant in self._next_in_turn()
+            if tenant.tenant_uid not in changed
+        ]
         try:
             told = {}
             for one in some:
                 if (value := await self._count(one)) is not None:
                     told[one.tenant.tenant_uid] = value
-            await self._topic.publish([usage_record(stored_key(u), v) for u, v in told.items()])
+            await self._tell(told)
             self._told = told
         except (StoreUnavailable, LogUnavailable):
             self._again(some)
             raise
+
+    async def _tell(self, told: Mapping[str, Stored]) -> None:
+        """Publish counts, and return once they are known here: the next ones build on them."""
+        if told:
+            *others, (last, value) = told.items()
+            await self._topic.publish([usage_record(stored_key(u), v) for u, v in others])
+            await self._topic.publish_and_read(
+                lambda ask: usage_record(stored_key(last), value, ask), lambda: None
+            )
 
     async def _count(self, one: _ToCount) -> Stored | None:
         """Return what to tell of a tenant, None where there is nothing new."""

@@ -29,7 +29,6 @@ QUOTA_REFUSALS = Counter(
 QUOTA_WARNINGS = Counter(
     "mesh_quota_warnings_total",
     "Answers that told a tenant that four fifths of a quota are used.",
-    ("quota",),
 )
 USAGE_RECORDS = Counter("mesh_usage_records_total", "Changes of usage told to other replicas.")
 EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is searchable.")
