@@ -81,7 +81,6 @@ async def running_users(log: EventLog) -> AsyncIterator[httpx.AsyncClient]:
         accounts.running(),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://users") as client,
     ):
-        await accounts.topic.loaded()
         yield client
 
 
