@@ -11,13 +11,18 @@ import aiohttp
 import pytest
 
 from builders import tenant_document
+from kube_api import KubeApi
 from mesh_process import MeshProcess, healthy, write_tenant
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_log import KafkaEventLog
 from meshkit.events.kafka_topics import ensure_topics
 from meshkit.events.log import USER_EVENTS
 from meshkit.events.scanning import read_all
+from meshkit.kube.client import KubeClient
+from meshkit.tenancy.resources import TENANTS
+from operator_rig import OperatorProcess, until_condition
 from processes import Process, clean_environment, free_ports, installed
+from tenant_operator.cluster import EVENTS
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -177,6 +182,43 @@ async def test_day_budget_is_exact_where_nobody_is_killed(
         counts = await asyncio.gather(*(write(service) for service in services for _ in range(3)))
         assert sum(counts) == 300
         assert await events_in(kafka) == 300
+
+
+async def test_status_of_a_tenant_shows_its_usage_and_warns_before_it_is_full(
+    kube_api: KubeApi, namespace: str, client: KubeClient, tmp_path: Path
+) -> None:
+    mesh = MeshProcess(tmp_path)
+    mesh.environment |= {
+        "MESH_TENANTS": f"kubernetes:{namespace}",
+        "KUBECONFIG": str(kube_api.kubeconfig),
+    }
+    operator = OperatorProcess(kube_api, namespace, tmp_path)
+    async with aiohttp.ClientSession(headers=HEADERS) as http:
+        try:
+            await operator.start(http)
+            await mesh.start(http)
+            await client.apply(TENANTS, tenant(storedUsers=10, eventsPerDay=100), manager="people")
+            await until_condition(client, "tenant-a", "Enforced")
+            for _ in range(8):
+                async with http.post(f"{mesh.users_url}/users/create", json=ALICE) as answer:
+                    assert answer.status == 202
+            async with asyncio.timeout(30):
+                while True:
+                    found = await client.get(TENANTS, "tenant-a")
+                    if found["status"].get("usage", {}).get("storedUsers") == "8/10":
+                        break
+                    await asyncio.sleep(0.1)
+            assert found["status"]["usage"]["eventsPerDay"] == "8/100"
+            ready = next(c for c in found["status"]["conditions"] if c["type"] == "Ready")
+            assert (ready["status"], ready["reason"]) == ("True", "QuotaNearlyUsed")
+            async with asyncio.timeout(10):
+                while "QuotaNearlyUsed" not in {
+                    event["reason"] for event in (await client.list(EVENTS))[0]
+                }:
+                    await asyncio.sleep(0.05)
+        finally:
+            mesh.kill()
+            operator.kill()
 
 
 async def test_stored_users_are_right_after_the_whole_mesh_was_killed(tmp_path: Path) -> None:
