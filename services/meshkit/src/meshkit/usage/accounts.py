@@ -47,8 +47,9 @@ class Accounts:
 
     def used(self, tenant_uid: str) -> Mapping[str, int]:
         """Return how much of each quota a tenant has used, as all replicas have told so far."""
-        used = {quota: self.budgets.used(tenant_uid, quota) for quota in sorted(BUDGETS)}
-        return used | {STORED_USERS: self.stocks.stored(tenant_uid)}
+        used = {quota: self.budgets.used(tenant_uid, quota) for quota in BUDGETS}
+        used[STORED_USERS] = self.stocks.stored(tenant_uid)
+        return used
 
     async def left_of(self, tenant_uid: str) -> int:
         """Return how many keys there are of a tenant. Raises LogUnavailable."""

@@ -93,12 +93,8 @@ class Budgets:
         """Return how much of a budget is used today, by all replicas, as far as known here."""
         day, replica = day_of(self._wall_clock()), self._topic.replica
         share = self._shares.get((tenant_uid, quota_name))
-        if share is not None and share.key.window == day:
-            own = share.used
-        else:
-            spent = self._counters.spent(tenant_uid, quota_name, day, replica)
-            own = 0 if spent is None else spent.used
-        return own + self._counters.used_by_others(tenant_uid, quota_name, day, replica)
+        own = share.used if share is not None and share.key.window == day else None
+        return self._counters.used(tenant_uid, quota_name, day, replica, own)
 
     def changes(self) -> list[NewRecord]:
         """Return what others have to learn, and forget days gone by. What is not needed is given

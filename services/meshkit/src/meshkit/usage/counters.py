@@ -69,10 +69,17 @@ class Counters:
         own = self.spent(tenant_uid, quota, day, replica)
         return self._reserved.get((tenant_uid, quota, day), 0) - _reserved(own)
 
-    def used_by_others(self, tenant_uid: str, quota: str, day: str, replica: str) -> int:
-        """Return how much of a budget all but one replica say to have used."""
-        line = self._lines.get((tenant_uid, quota, day), _NOBODY)
-        return sum(v.used for w, v in line.items() if w != replica and isinstance(v, Spent))
+    def used(self, tenant_uid: str, quota: str, day: str, replica: str, own: int | None) -> int:
+        """Return how much of a budget all replicas say to have used; `own` is what one of them
+        knows of itself and has not published yet."""
+        line = self._lines.get((tenant_uid, quota, day))
+        if line is None:
+            return own or 0
+        total = own or 0
+        for writer, value in line.items():
+            if isinstance(value, Spent) and (own is None or writer != replica):
+                total += value.used
+        return total
 
     def writers(self, tenant_uid: str, quota: str, day: str) -> int:
         """Return how many replicas have a part of a budget."""

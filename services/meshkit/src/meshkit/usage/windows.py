@@ -1,6 +1,7 @@
 """The windows of quotas: a budget is for one day in UTC, a stock has no end."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 
 STORED_USERS = "storedUsers"
 EVENTS_PER_DAY = "eventsPerDay"
@@ -11,7 +12,12 @@ BUDGETS = frozenset({EVENTS_PER_DAY, LLM_TOKENS_PER_DAY})
 
 def day_of(now: datetime) -> str:
     """Return the window that a moment is in, as `2026-11-25`; windows sort as days do."""
-    return now.astimezone(UTC).date().isoformat()
+    return _text(now.date() if now.tzinfo is UTC else now.astimezone(UTC).date())
+
+
+@lru_cache(maxsize=8)
+def _text(day: date) -> str:
+    return day.isoformat()
 
 
 def days_before(day: str, days: int) -> str:
