@@ -9,6 +9,7 @@ import httpx
 
 from ai_gateway.api_internal import points_route
 from ai_gateway.app import create_app as create_gateway
+from ai_gateway.counting import StoredUsers
 from ai_gateway.embedding.features import FeatureExtractor
 from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.embedding.lexical import LexicalEncoder
@@ -18,6 +19,7 @@ from ai_gateway.indexing import indexing
 from ai_gateway.search import UserSearch
 from ai_gateway.vector_store.memory import MemoryVectorStore
 from builders import make_policy
+from meshkit.clock import Clock, WallClock, monotonic, utc_now
 from meshkit.events.log import EventLog
 from meshkit.events.memory_log import MemoryEventLog
 from meshkit.events.position import PositionSealer
@@ -26,6 +28,7 @@ from meshkit.tenancy.identity import TenantContext, TenantId
 from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.static import StaticTenantSource
 from meshkit.tenancy.terminating import TerminatingTenants
+from meshkit.usage.accounts import Accounts
 from meshkit.web.admin import create_admin_app
 from meshkit.web.erasure import ErasurePart, erasure_routes
 from user_service.app import create_admin as create_users_admin
@@ -66,21 +69,28 @@ class Mesh:
 @asynccontextmanager
 async def running_users(log: EventLog) -> AsyncIterator[httpx.AsyncClient]:
     """user-service alone over a log."""
+    accounts = Accounts(log, "users")
     app = create_users(
         log=log,
         tenants=StaticTenantSource(make_policy("tenant-a")),
         sealer=PositionSealer(bytes(range(32))),
         limiter=RateLimiter(),
+        accounts=accounts,
     )
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://users"
-    ) as client:
+    async with (
+        accounts.running(),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://users") as client,
+    ):
         yield client
 
 
 @asynccontextmanager
 async def running_mesh(
-    *policies: TenantPolicy, log: MemoryEventLog | None = None, store: Any = None
+    *policies: TenantPolicy,
+    log: MemoryEventLog | None = None,
+    store: Any = None,
+    clock: Clock = monotonic,
+    wall_clock: WallClock = utc_now,
 ) -> AsyncIterator[Mesh]:
     """Both services and the indexer, for as long as the block lasts."""
     log = log or MemoryEventLog()
@@ -96,20 +106,33 @@ async def running_mesh(
         policy = tenants.get(tenant_id)
         return policy.context if policy else None
 
-    users = create_users(log=log, tenants=tenants, sealer=sealer, limiter=limiter)
-    gateway = create_gateway(search=search, tenants=tenants, sealer=sealer, limiter=limiter)
     fenced = TerminatingTenants(tenants)
+    accounts = Accounts(log, "mesh", fenced, clock=clock, wall_clock=wall_clock)
+    users = create_users(
+        log=log, tenants=tenants, sealer=sealer, limiter=limiter, accounts=accounts
+    )
+    gateway = create_gateway(
+        search=search, tenants=tenants, sealer=sealer, limiter=limiter, accounts=accounts
+    )
+    count = StoredUsers(log, store, accounts.topic, tenants)
 
     def make_indexer() -> Indexer:
-        return Indexer(log, store, vectorizer, resolve_tenant, fenced=fenced)
+        return Indexer(
+            log, store, vectorizer, resolve_tenant, fenced=fenced, on_stored=count.stored
+        )
 
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(accounts.running())
+        # As a replica is not ready before.
+        await accounts.topic.loaded()
+        await stack.enter_async_context(count.counting())
         health = await stack.enter_async_context(indexing(make_indexer))
         points = ErasurePart([points_route(store, tenants)], [health.busy_with])
         routes = erasure_routes(tenants, points)
         gateway_admin = create_admin_app({"indexer": health.check}, routes=routes)
-        keys = erasure_part(users, log, tenants)
-        apps = (users, gateway, create_users_admin(log, tenants, keys), gateway_admin)
+        keys = erasure_part(users, log, tenants, accounts)
+        users_app = create_users_admin(log, tenants, accounts, keys)
+        apps = (users, gateway, users_app, gateway_admin)
         u, g, users_admin, admin = [
             await stack.enter_async_context(
                 httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mesh")

@@ -53,6 +53,19 @@ def make_limit(
     )
 
 
+def make_quota(name: str, limit: int = GENEROUS, *, unlimited: bool = False) -> ResolvedQuota:
+    """A resolved quota."""
+    return ResolvedQuota(
+        name=name, limit=limit, unlimited=unlimited, provenance=Provenance.OVERRIDE
+    )
+
+
+def make_quotas(**limits: int) -> tuple[ResolvedQuota, ...]:
+    """The quotas of a policy: generous, except for `limits`."""
+    names = ("storedUsers", "eventsPerDay", "llmTokensPerDay")
+    return tuple(make_quota(name, limits.get(name, GENEROUS)) for name in names)
+
+
 def make_policy(
     tenant_id: str = "tenant-a", *limits: ResolvedRateLimit, **overrides: Any
 ) -> TenantPolicy:

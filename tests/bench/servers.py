@@ -27,6 +27,7 @@ from meshkit.limits.headers import limit_headers
 from meshkit.runtime import tune_garbage_collection
 from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.static import StaticTenantSource
+from meshkit.usage.accounts import Accounts
 from meshkit.web.server import bind, serving
 from user_service.app import create_app
 
@@ -48,9 +49,11 @@ def policies() -> StaticTenantSource:
     return StaticTenantSource(make_policy("tenant-a", make_limit(requests=10**9)))
 
 
-def ours(log: EventLog) -> Any:
+def ours(log: EventLog, accounts: Accounts) -> Any:
     """The product."""
-    return create_app(log=log, tenants=policies(), sealer=SEALER, limiter=RateLimiter())
+    return create_app(
+        log=log, tenants=policies(), sealer=SEALER, limiter=RateLimiter(), accounts=accounts
+    )
 
 
 def fastapi(log: EventLog) -> Any:
@@ -124,7 +127,9 @@ async def serve(kind: str, port: int, folder: Path) -> None:
         )
         await uvicorn.Server(config).serve()
     tune_garbage_collection()
-    async with serving(ours(log), bind("127.0.0.1", port, "PORT")):
+    accounts = Accounts(MemoryEventLog() if kind == "ours-without-produce" else log, "bench")
+    listener = bind("127.0.0.1", port, "PORT")
+    async with accounts.running(), serving(ours(log, accounts), listener):
         await asyncio.Event().wait()
 
 

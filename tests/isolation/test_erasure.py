@@ -32,6 +32,7 @@ ROUTES = [
     ("users_admin", "GET", "tombstones"),
     ("users_admin", "POST", "tombstones"),
     ("users_admin", "GET", "draining"),
+    ("users_admin", "DELETE", "usage"),
     ("gateway_admin", "GET", "points"),
     ("gateway_admin", "DELETE", "points"),
     ("gateway_admin", "GET", "draining"),
@@ -83,11 +84,12 @@ async def test_erased_tenant_is_gone_and_all_others_are_whole(mesh: Mesh) -> Non
     mesh.tenants.put(policy(A, TenantState.TERMINATING))
     answers = [await ask(mesh, *route, A.tenant_uid) for route in ROUTES]
     assert [answer.status_code for answer in answers] == [200] * len(ROUTES)
-    seen, ended, served, held, left, drained = [answer.json() for answer in answers]
+    seen, ended, served, forgotten, held, left, drained = [answer.json() for answer in answers]
     uid = {"tenantUid": A.tenant_uid}
     assert seen == uid | {"keys": 3, "tombstoned": 0, "remaining": 3}
     assert ended == uid | {"keys": 3, "tombstoned": 3, "remaining": 0}
     assert (held, left) == (uid | {"points": 4}, uid | {"points": 0})
+    assert forgotten == uid | {"counters": 0}
     assert served == drained == uid | {"busy": False}
     for other in OTHERS:
         await assert_whole(mesh, other)
@@ -100,6 +102,26 @@ async def test_tombstones_of_an_erased_tenant_leave_no_marker(mesh: Mesh) -> Non
     await mesh.log.publish(USER_EVENTS, user(B, "after"))
     await eventually(lambda: len(mesh.store._users(B)) == 4)
     assert await mesh.store.footprint(A) == 0
+
+
+async def test_counters_of_an_erased_tenant_are_gone_and_those_of_others_stay(mesh: Mesh) -> None:
+    for name in ("tenant-a", "tenant-b"):
+        await mesh.create(name)
+
+    async def counted() -> bool:
+        usage = (await mesh.users_admin.get("/internal/usage")).json()["usage"]
+        return all(usage.get(t.tenant_uid, {}).get("storedUsers") == 4 for t in (A, B))
+
+    async with asyncio.timeout(10):
+        while not await counted():
+            await asyncio.sleep(0.01)
+    mesh.tenants.put(policy(A, TenantState.TERMINATING))
+    for _ in range(2):
+        answer = await ask(mesh, "users_admin", "DELETE", "usage", A.tenant_uid)
+        assert answer.json()["counters"] == 0
+    usage = (await mesh.users_admin.get("/internal/usage")).json()["usage"]
+    assert A.tenant_uid not in usage
+    assert usage[B.tenant_uid]["storedUsers"] == 4
 
 
 async def test_second_erasure_finds_nothing_to_do(mesh: Mesh) -> None:
@@ -204,15 +226,16 @@ async def test_late_event_of_an_erased_tenant_reaches_nothing(mesh: Mesh) -> Non
 
 
 class PatientLog(MemoryEventLog):
-    """A log whose acknowledgements wait."""
+    """A log whose acknowledgements of users wait."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked, self.go = asyncio.Event(), asyncio.Event()
 
     async def publish(self, topic: str, record: NewRecord) -> Position:
-        self.asked.set()
-        await self.go.wait()
+        if topic == USER_EVENTS:
+            self.asked.set()
+            await self.go.wait()
         return await super().publish(topic, record)
 
 

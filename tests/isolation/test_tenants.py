@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ai_gateway.vector_store.memory import MemoryVectorStore
 from ai_gateway.vector_store.port import Hit
 from apps import Mesh, running_mesh
-from builders import make_limit, make_policy
+from builders import make_limit, make_policy, make_quotas
 from meshkit.telemetry.metrics import exposition
 from meshkit.tenancy.policy import Enforcement, TenantState
 
@@ -151,6 +151,25 @@ async def test_tenant_sees_only_its_own_limits_and_usage(mesh: Mesh) -> None:
         assert "uid-of" not in text
     quotas = (await mesh.gateway.get("/tenants/self", headers=B)).json()["quotas"]
     assert [q["used"] for q in quotas if q["name"] == "storedUsers"] == [0]
+
+
+async def test_quota_of_one_tenant_is_neither_used_up_nor_told_by_another() -> None:
+    small = make_policy("tenant-a", quotas=make_quotas(eventsPerDay=3, storedUsers=3))
+    async with running_mesh(small, make_policy("tenant-b", quotas=small.quotas)) as mesh:
+        for _ in range(3):
+            await mesh.create("tenant-a")
+        user = {"name": "Alice Doe", "email": "alice@example.com"}
+        refused = await mesh.users.post("/users/create", headers=A, json=user)
+        assert refused.status_code == 403
+        for headers in (B, B | {"X-Tenant": "tenant-a", "Quota-Tenant": "tenant-a"}):
+            answer = await mesh.users.get("/tenants/self", headers=headers)
+            assert {q["used"] for q in answer.json()["quotas"]} == {0}
+            assert "tenant-a" not in answer.text
+        answer = await mesh.users.post("/users/create", headers=B, json=user)
+        assert answer.status_code == 202
+        assert "quota-warning" not in answer.headers
+        for path in ("/internal/usage", "/internal/tenants/uid-of-tenant-a/usage"):
+            assert (await mesh.users.get(path, headers=B)).status_code == 404
 
 
 async def test_flood_of_one_tenant_costs_another_nothing() -> None:

@@ -1,6 +1,6 @@
 """Erasing a tenant: a saga of steps that may be interrupted and done again at any of them.
 
-    fence ──► drain ──► points ──► keys ──► verify ──► verify again ──► report, let go
+    fence ──► drain ──► points ──► keys ──► counters ──► verify ──► verify again ──► report, let go
 
 Where it stands is read from the world each time, not remembered: the policy says whether the tenant
 is fenced, replicas say what they obey, services say what is left. So an operator that is killed
@@ -216,7 +216,8 @@ class Deletion:
 
 
 def _left(remains: Remains) -> str:
-    return f"{remains.points} points and {remains.keys} keys are left"
+    counters = f", {remains.counters} counters" if remains.counters else ""
+    return f"{remains.points} points and {remains.keys} keys{counters} are left"
 
 
 def _with(progress: Progress, erasure: dict[str, Any]) -> Progress:

@@ -27,15 +27,17 @@ class ErasureWaits(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What is left of a tenant: points in the vector store, and keys in the log that live."""
+    """What is left of a tenant: points in the vector store, keys in the log that live, and counters
+    of its usage."""
 
     points: int
     keys: int
+    counters: int = 0
 
     @property
     def nothing(self) -> bool:
         """Whether nothing is left."""
-        return not (self.points or self.keys)
+        return not (self.points or self.keys or self.counters)
 
 
 class Erasers(Protocol):
@@ -49,7 +51,7 @@ class Erasers(Protocol):
         """Return what is left of a tenant."""
 
     async def erase(self, tenant_uid: str) -> Remains:
-        """Remove the tenant's points, then end its keys; return what is left."""
+        """Remove the tenant's points, end its keys, drop its counters; return what is left."""
 
 
 class AdminErasers:
@@ -71,13 +73,15 @@ class AdminErasers:
         """Ask one replica of each service."""
         points = await self._ask_one(GATEWAYS, "GET", f"{tenant_uid}/points")
         keys = await self._ask_one(USERS, "GET", f"{tenant_uid}/tombstones")
-        return Remains(int(points["points"]), int(keys["remaining"]))
+        usage = await self._ask_one(USERS, "GET", f"{tenant_uid}/usage")
+        return _remains(points, keys, usage)
 
     async def erase(self, tenant_uid: str) -> Remains:
         """Have one replica of each service do its part."""
         points = await self._ask_one(GATEWAYS, "DELETE", f"{tenant_uid}/points")
         keys = await self._ask_one(USERS, "POST", f"{tenant_uid}/tombstones")
-        return Remains(int(points["points"]), int(keys["remaining"]))
+        usage = await self._ask_one(USERS, "DELETE", f"{tenant_uid}/usage")
+        return _remains(points, keys, usage)
 
     async def _ask_one(self, services: Sequence[str], method: str, what: str) -> dict[str, Any]:
         members = self._membership.of(*services)
@@ -101,3 +105,7 @@ class AdminErasers:
             raise ErasureWaits(f"{who} answers {answer.status}: {content[:200]!r}")
         result: dict[str, Any] = msgspec.json.decode(content)
         return result
+
+
+def _remains(points: dict[str, Any], keys: dict[str, Any], usage: dict[str, Any]) -> Remains:
+    return Remains(int(points["points"]), int(keys["remaining"]), int(usage["counters"]))

@@ -31,6 +31,7 @@ from tenant_operator.leadership import Leadership
 from tenant_operator.membership import Membership
 from tenant_operator.operator import TenantOperator
 from tenant_operator.settings import ADMIN_PORT, OperatorSettings
+from tenant_operator.usage_reader import UsageReader
 
 log = structlog.get_logger()
 
@@ -50,6 +51,7 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
             KubeCluster(client),
             membership,
             AdminErasers(http, membership),
+            UsageReader(http, membership),
             resync_seconds=settings.resync_seconds,
         )
         checks = {"leadership": leadership.check, "tenants": operator.ready}

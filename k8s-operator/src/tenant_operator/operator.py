@@ -24,6 +24,8 @@ from tenant_operator.membership import Membership
 from tenant_operator.observed import Objects, Observed, version_of
 from tenant_operator.patience import OVERDUE_SECONDS, SETTLE_SECONDS
 from tenant_operator.reconcile import Reconciler
+from tenant_operator.usage import TenantUsage
+from tenant_operator.usage_reader import UsageReader
 from tenant_operator.work_queue import WorkQueue
 
 log = structlog.get_logger()
@@ -49,6 +51,7 @@ class TenantOperator:
         cluster: Cluster,
         membership: Membership,
         erasers: Erasers,
+        usage: UsageReader | None = None,
         *,
         resync_seconds: float = RESYNC_SECONDS,
         settle_seconds: float = SETTLE_SECONDS,
@@ -63,6 +66,7 @@ class TenantOperator:
         self._resync_seconds = resync_seconds
         self._members_settle_seconds = members_settle_seconds
         self._clock = clock
+        self._usage = usage
         self.observed = Observed()
         self.queue = WorkQueue(clock)
         self._reconciler = Reconciler(
@@ -71,6 +75,7 @@ class TenantOperator:
             membership,
             erasers,
             self.queue.add_later,
+            TenantUsage() if usage is None else usage.usage,
             settle_seconds=settle_seconds,
             overdue_seconds=overdue_seconds,
             verify_again_seconds=verify_again_seconds,
@@ -96,6 +101,8 @@ class TenantOperator:
             for number in range(_URGENT_WORKERS + _WORKERS)
         ]
         works += [self._keep_listing(), self._follow_members(), self._watch_leases_end()]
+        if self._usage is not None:
+            works.append(self._usage.follow(self.observed, self.queue))
         tasks = [asyncio.create_task(work) for work in works]
         try:
             yield

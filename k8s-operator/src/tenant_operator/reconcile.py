@@ -15,7 +15,6 @@ from meshkit.kube.objects import Conflict, NotFound, Object
 from meshkit.telemetry import metrics
 from meshkit.tenancy.policy import TenantPolicy
 from tenant_operator.cluster import Cluster
-from tenant_operator.conditions import ACCEPTED, FALSE, TRUE, status_of
 from tenant_operator.deletion import (
     VERIFY_AGAIN_SECONDS,
     Deletion,
@@ -44,8 +43,10 @@ from tenant_operator.status import (
     is_written,
     lagging,
     last_accepted,
+    news,
     status_document,
 )
+from tenant_operator.usage import TenantUsage
 
 log = structlog.get_logger()
 
@@ -63,6 +64,7 @@ class Reconciler:
         membership: Membership,
         erasers: Erasers,
         look_again: LookAgain,
+        usage: TenantUsage,
         *,
         settle_seconds: float = SETTLE_SECONDS,
         overdue_seconds: float = OVERDUE_SECONDS,
@@ -74,6 +76,7 @@ class Reconciler:
         self._observed = observed
         self._membership = membership
         self._look_again = look_again
+        self._usage = usage
         self._wall_clock = wall_clock
         self._patience = Patience(clock, settle_seconds, overdue_seconds)
         self._deletion = Deletion(
@@ -141,7 +144,8 @@ class Reconciler:
             found = None
         version = version_of(found)
         replicas = enforcement(name, version, self._membership.live)
-        findings = Findings(decision.accepted, decision.policy, replicas)
+        used = self._usage.of(decision.policy.tenant_uid) if decision.policy is not None else None
+        findings = Findings(decision.accepted, decision.policy, replicas, used=used)
         if version and not replicas.complete:
             self._membership.wait_for(name, version)
         if replicas.complete:
@@ -177,14 +181,10 @@ class Reconciler:
         status = status_document(tenant, findings, self._wall_clock())
         if is_written(tenant, status):
             return
-        before = status_of((tenant.get("status") or {}).get("conditions") or (), ACCEPTED)
         self._written_is(await self._cluster.apply_status(tenant, status))
-        accepted = findings.accepted
-        if before != accepted.status and (accepted.status == FALSE or before == FALSE):
-            refused = accepted.status == FALSE
-            reason = accepted.reason if refused else "Accepted"
-            await self._cluster.tell(tenant, reason, accepted.message, warning=refused)
-            log.info("tenant_judged", tenant=name_of(tenant), accepted=accepted.status == TRUE)
+        for one in news(tenant, status):
+            await self._cluster.tell(tenant, one.reason, one.message, warning=one.warning)
+            log.info("tenant_judged", tenant=name_of(tenant), reason=one.reason)
 
     async def _held_as_wanted(self, tenant: Object) -> Object:
         """Return the Tenant with the finalizer where its data is to be erased, else without."""

@@ -23,9 +23,21 @@ from tenant_operator.conditions import (
     Condition,
     Conditions,
     merged,
+    status_of,
 )
+from tenant_operator.usage import Used, nearly_used, usage_status
 
+NEARLY_USED = "QuotaNearlyUsed"
 _NAMES_MOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """An Event: a reason in one word, the same for people, and whether something is wrong."""
+
+    reason: str
+    message: str
+    warning: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +68,15 @@ def enforcement(tenant: str, version: int, members: Sequence[Member]) -> Enforce
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What there is to say of a Tenant; `erasure` and `deleting` while it is being deleted."""
+    """What there is to say of a Tenant; `erasure` and `deleting` while it is being deleted. `used`
+    is None where nobody has told."""
 
     accepted: Condition
     policy: TenantPolicy | None
     enforcement: Enforcement
     deleting: Condition | None = None
     erasure: dict[str, Any] = field(default_factory=dict)
+    used: Used | None = None
 
 
 def status_document(tenant: Object, findings: Findings, now: datetime) -> dict[str, Any]:
@@ -70,7 +84,10 @@ def status_document(tenant: Object, findings: Findings, now: datetime) -> dict[s
     before = tenant.get("status") or {}
     generation = tenant["metadata"].get("generation", 1)
     enforced = _enforced(findings)
-    found = [findings.accepted, enforced, _ready(findings.accepted, enforced)]
+    usage = before.get("usage") or {}
+    if findings.policy is not None and findings.used is not None:
+        usage = usage_status(findings.policy, findings.used)
+    found = [findings.accepted, enforced, _ready(findings.accepted, enforced, nearly_used(usage))]
     if findings.deleting is not None:
         found.append(findings.deleting)
     status: dict[str, Any] = {
@@ -80,18 +97,37 @@ def status_document(tenant: Object, findings: Findings, now: datetime) -> dict[s
     }
     if findings.policy is not None:
         status["policyRevision"] = findings.policy.revision
+    if usage:
+        status["usage"] = usage
     if findings.erasure:
         status["erasure"] = findings.erasure
     return status
 
 
 def is_written(tenant: Object, status: dict[str, Any]) -> bool:
-    """Return whether a Tenant has this status already; what others have written into it (usage)
-    does not count."""
+    """Return whether a Tenant has this status already; what others have written into it does not
+    count."""
     before = tenant.get("status") or {}
     return all(before.get(key) == value for key, value in status.items()) and all(
         key in status for key in ("policyRevision", "erasure") if key in before
     )
+
+
+def news(tenant: Object, status: dict[str, Any]) -> list[News]:
+    """Return what to tell people when this status takes the place of the one that is written."""
+    before = tenant.get("status") or {}
+    told = []
+    was = status_of(before.get("conditions") or (), ACCEPTED)
+    accepted = next(c for c in status["conditions"] if c["type"] == ACCEPTED)
+    refused = accepted["status"] == FALSE
+    if was != accepted["status"] and (refused or was == FALSE):
+        reason = accepted["reason"] if refused else "Accepted"
+        told.append(News(reason, accepted["message"], warning=refused))
+    known = {text.partition(" ")[0] for text in nearly_used(before.get("usage") or {})}
+    nearly = nearly_used(status.get("usage") or {})
+    if fresh := [text for text in nearly if text.partition(" ")[0] not in known]:
+        told.append(News(NEARLY_USED, f"four fifths are used: {', '.join(fresh)}", warning=True))
+    return told
 
 
 def deleting(reason: str, message: str) -> Condition:
@@ -130,9 +166,12 @@ def _enforced(findings: Findings) -> Condition:
     return Condition(ENFORCED, FALSE, "Propagating", lagging(findings))
 
 
-def _ready(accepted: Condition, enforced: Condition) -> Condition:
+def _ready(accepted: Condition, enforced: Condition, nearly: Sequence[str]) -> Condition:
     for condition in (accepted, enforced):
         if condition.status != TRUE:
             status = UNKNOWN if condition.status == UNKNOWN else FALSE
             return Condition(READY, status, condition.reason, condition.message)
-    return Condition(READY, TRUE, "Ready", "accepted, and in force in every live replica")
+    message = "accepted, and in force in every live replica"
+    if nearly:
+        return Condition(READY, TRUE, NEARLY_USED, f"{message}; nearly used: {', '.join(nearly)}")
+    return Condition(READY, TRUE, "Ready", message)

@@ -60,7 +60,7 @@ async def test_tenant_sees_how_much_it_stores(mesh: Mesh) -> None:
     await mesh.search("tenant-a", "x", after=accepted["position"])
     quotas = (await mesh.gateway.get("/tenants/self", headers=A)).json()["quotas"]
     used = {quota["name"]: quota["used"] for quota in quotas}
-    assert used == {"storedUsers": 1, "eventsPerDay": None, "llmTokensPerDay": None}
+    assert used == {"storedUsers": 1, "eventsPerDay": 1, "llmTokensPerDay": 0}
 
 
 @pytest.mark.parametrize(

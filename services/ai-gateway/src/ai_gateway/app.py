@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from ai_gateway.api_internal import points_route
 from ai_gateway.api_users import user_operations
+from ai_gateway.counting import StoredUsers
 from ai_gateway.indexing import create_indexer, indexing
 from ai_gateway.search import UserSearch
 from ai_gateway.stores import create_vectorizer, opened_store
@@ -23,6 +24,9 @@ from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
+from meshkit.usage.accounts import Accounts
+from meshkit.usage.composition import keeping_accounts
+from meshkit.usage.windows import STORED_USERS
 from meshkit.web.admin import NO_PART, AdminPart, Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
@@ -44,13 +48,16 @@ def create_app(
     tenants: TenantSource,
     sealer: PositionSealer,
     limiter: Limiter,
+    accounts: Accounts | None = None,
     authenticator: Authenticator | None = None,
     in_flight: InFlight | None = None,
 ) -> Application:
-    """Return the public application over these adapters."""
+    """Return the public application over these adapters. Without `accounts` it knows of usage only
+    what is stored."""
 
     async def usage(tenant: TenantContext) -> Mapping[str, int]:
-        return {"storedUsers": await search.stored_users(tenant)}
+        used = {} if accounts is None else accounts.used(tenant.tenant_uid)
+        return {**used, STORED_USERS: await search.stored_users(tenant)}
 
     limits = RateLimits(limiter)
     operations = with_common_operations(
@@ -87,11 +94,13 @@ async def running_gateway(
     log: EventLog | None,
     tenants: TenantSource,
     limiter: Limiter,
+    accounts: Accounts | None = None,
     beside: Sequence[ErasurePart] = (),
     more: AdminPart = NO_PART,
 ) -> AsyncIterator[Gateway]:
-    """Run ai-gateway for as long as the block lasts; with a `log` it indexes it, too. `beside` are
-    the parts of the other services of the process, `more` is what else its admin port has."""
+    """Run ai-gateway for as long as the block lasts; with a `log`, and `accounts` over it, it
+    indexes it, too. `beside` are the parts of the other services of the process, `more` is what
+    else its admin port has."""
     vectorizer = create_vectorizer()
     sealer = position_sealer(settings)
     async with AsyncExitStack() as stack:
@@ -102,10 +111,12 @@ async def running_gateway(
             **more.checks,
         }
         busy_with = []
-        if log is not None:
+        if log is not None and accounts is not None:
             await tenants.loaded()
+            count = StoredUsers(log, store, accounts.topic, tenants)
+            await stack.enter_async_context(count.counting())
             health = await stack.enter_async_context(
-                indexing(lambda: create_indexer(log, store, vectorizer, tenants))
+                indexing(lambda: create_indexer(log, store, vectorizer, tenants, count.stored))
             )
             checks["indexer"] = health.check
             busy_with.append(health.busy_with)
@@ -115,6 +126,7 @@ async def running_gateway(
             tenants=tenants,
             sealer=sealer,
             limiter=limiter,
+            accounts=accounts,
             in_flight=InFlight(settings.requests_most),
         )
         busy_with.append(public.busy_with)
@@ -138,12 +150,18 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
         if settings.qdrant_url is None:
             log = await stack.enter_async_context(opened_event_log(settings))
         replica = await stack.enter_async_context(joining(settings, "ai-gateway", admin))
+        accounts = None
+        if log is not None:
+            accounts = await stack.enter_async_context(
+                keeping_accounts(settings, "ai-gateway", admin, log, replica.tenants)
+            )
         gateway = await stack.enter_async_context(
             running_gateway(
                 settings,
                 log=log,
                 tenants=replica.tenants,
                 limiter=replica.limiter,
+                accounts=accounts,
                 more=replica.admin,
             )
         )

@@ -12,7 +12,7 @@ durable, and a restart reads again from there.
 """
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 
 import structlog
@@ -58,12 +58,14 @@ class Indexer:
         weight_of: WeightOf = lambda _: 1,
         *,
         fenced: Container[str] = (),
+        on_stored: Callable[[Sequence[Work]], None] = lambda _: None,
         clock: Clock = monotonic,
         wall_clock: WallClock = utc_now,
     ) -> None:
         self._log = event_log
         self._store = store
         self._resolve_tenant = resolve_tenant
+        self._on_stored = on_stored
         self._clock = clock
         self._wall_clock = wall_clock
         self._backlog = Backlog(weight_of)
@@ -190,6 +192,7 @@ class Indexer:
     async def _stored(self, items: list[Item], work: Sequence[Work]) -> None:
         if work:
             await self._applier.apply(work)
+            self._on_stored(work)
         self._fence.arrived(items)
         self._backlog.finished(items)
         # Replaced, never changed: a thread may be looking, to hand partitions over.

@@ -5,11 +5,12 @@ committed offsets: an indexer that died silently would be an index that silently
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from ai_gateway.applying import Work
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.indexer import Indexer
 from ai_gateway.vector_store.port import VectorStore
@@ -44,7 +45,11 @@ class IndexingHealth:
 
 
 def create_indexer(
-    event_log: EventLog, store: VectorStore, vectorizer: Vectorizer, tenants: TenantSource
+    event_log: EventLog,
+    store: VectorStore,
+    vectorizer: Vectorizer,
+    tenants: TenantSource,
+    on_stored: Callable[[Sequence[Work]], None] = lambda _: None,
 ) -> Indexer:
     """Return an indexer that knows the tenants, their weights, and which are being deleted."""
     return Indexer(
@@ -54,6 +59,7 @@ def create_indexer(
         resolver(tenants),
         Weights(tenants),
         fenced=TerminatingTenants(tenants),
+        on_stored=on_stored,
     )
 
 

@@ -7,6 +7,8 @@ process, so there the gateway indexes itself and this command says so instead of
 import asyncio
 import socket
 
+from ai_gateway.counting import StoredUsers
+from ai_gateway.indexer import Indexer
 from ai_gateway.indexing import IndexingHealth, create_indexer, indexing
 from ai_gateway.stores import create_vectorizer, opened_store
 from meshkit.backends import opened_event_log
@@ -15,6 +17,7 @@ from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.source import TenantSource
+from meshkit.usage.composition import keeping_accounts
 from meshkit.web.admin import create_admin_app
 from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.server import bind, serving
@@ -43,18 +46,26 @@ async def _run(settings: MeshSettings, admin: socket.socket) -> None:
             routes=erasure_routes(tenants, ErasurePart(busy_with=[health.busy_with])),
         )
         async with serving(app, admin):
-            await _index(settings, health, tenants)
+            await _index(settings, health, tenants, admin)
 
 
-async def _index(settings: MeshSettings, health: IndexingHealth, tenants: TenantSource) -> None:
+async def _index(
+    settings: MeshSettings, health: IndexingHealth, tenants: TenantSource, admin: socket.socket
+) -> None:
     vectorizer = create_vectorizer()
     async with (
         opened_event_log(settings) as log,
         opened_store(settings, vectorizer, log) as store,
+        keeping_accounts(settings, "ai-gateway-indexer", admin, log, tenants) as accounts,
     ):
         # An event of a tenant that is only not known yet is no dead letter.
         await tenants.loaded()
-        async with indexing(lambda: create_indexer(log, store, vectorizer, tenants), health):
+        count = StoredUsers(log, store, accounts.topic, tenants)
+
+        def make_indexer() -> Indexer:
+            return create_indexer(log, store, vectorizer, tenants, count.stored)
+
+        async with count.counting(), indexing(make_indexer, health):
             await asyncio.Event().wait()
 
 

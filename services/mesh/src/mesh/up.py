@@ -22,6 +22,7 @@ from meshkit.membership.composition import joining
 from meshkit.runtime import until
 from meshkit.settings import MeshSettings
 from meshkit.tenancy.source import TenantSource
+from meshkit.usage.composition import keeping_accounts
 from meshkit.web.overload import InFlight
 from meshkit.web.server import bind, serving
 from user_service.app import ADMIN_PORT as USERS_ADMIN_PORT
@@ -50,26 +51,33 @@ async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
         # One process is one member, whatever it serves.
         replica = await stack.enter_async_context(joining(settings, "mesh", ports[0]))
         tenants, limiter = replica.tenants, replica.limiter
+        accounts = await stack.enter_async_context(
+            keeping_accounts(settings, "mesh", ports[0], log, tenants)
+        )
         users = create_app(
             log=log,
             tenants=tenants,
             sealer=sealer,
             limiter=limiter,
+            accounts=accounts,
             in_flight=InFlight(settings.requests_most),
         )
-        keys = erasure_part(users, log, tenants)
+        keys = erasure_part(users, log, tenants, accounts)
         gateway = await stack.enter_async_context(
             running_gateway(
                 settings,
                 log=log,
                 tenants=tenants,
                 limiter=limiter,
+                accounts=accounts,
                 beside=[keys],
                 more=replica.admin,
             )
         )
         # Being one member, either admin port answers for the whole process.
-        users_admin = create_admin(log, tenants, keys, gateway.erasure, more=replica.admin)
+        users_admin = create_admin(
+            log, tenants, accounts, keys, gateway.erasure, more=replica.admin
+        )
         # The admin ports first: whoever finds a service answering can ask how it is.
         apps = (users_admin, gateway.admin, users, gateway.public)
         for app, listener in zip(apps, ports, strict=True):

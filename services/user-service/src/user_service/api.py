@@ -13,6 +13,7 @@ from meshkit.errors import (
     LogUnavailable,
     MalformedBody,
     MeshError,
+    QuotaExceeded,
     UnsupportedMediaType,
 )
 from meshkit.web.body import decode_json
@@ -21,6 +22,7 @@ from meshkit.web.operation import Body, Operation, Parameter
 from meshkit.web.rate_limits import RateLimits
 from user_service import examples
 from user_service.batch import BATCH_BYTES, NDJSON, accept_batch, decode_batch
+from user_service.quotas import WriteQuotas
 from user_service.schemas import BatchResult, ItemAccepted, UserAccepted, UserInput
 from user_service.service import UserService
 from user_service.validation import validated
@@ -42,17 +44,22 @@ _BODY_ERRORS: tuple[type[MeshError], ...] = (
 )
 
 
-def user_operations(service: UserService, limits: RateLimits) -> tuple[Operation, ...]:
+def user_operations(
+    service: UserService, limits: RateLimits, quotas: WriteQuotas
+) -> tuple[Operation, ...]:
     """Return the routes that accept users."""
 
     async def create(call: Call) -> Reply:
-        accepted = await service.create_user(
-            call.tenant,
-            call.body,
-            idempotency_key=_idempotency_key(call),
-            traceparent=_traceparent(call),
-        )
-        return Reply(202, _encode(accepted))
+        key = _idempotency_key(call)
+        with await quotas.charge(call, 1, users=True) as charge:
+            accepted = await service.create_user(
+                call.tenant,
+                call.body,
+                idempotency_key=key,
+                traceparent=_traceparent(call),
+                on_published=charge.published,
+            )
+        return Reply(202, _encode(accepted), headers=quotas.warnings(call))
 
     async def create_batch(call: Call) -> Reply:
         decision = await limits.charge(call, WRITE_LIMIT, len(call.body), partial=True)
@@ -60,28 +67,40 @@ def user_operations(service: UserService, limits: RateLimits) -> tuple[Operation
             call,
             decision.admitted,
             service,
+            quotas,
             idempotency_key=_idempotency_key(call),
             traceparent=_traceparent(call),
         )
         accepted = sum(isinstance(result, ItemAccepted) for result in results)
         body = BatchResult(call.tenant.tenant_id, accepted, len(results) - accepted, results)
-        return Reply(202 if accepted == len(results) else 207, _encode(body))
+        status = 202 if accepted == len(results) else 207
+        return Reply(status, _encode(body), headers=quotas.warnings(call))
 
     async def put(call: Call) -> Reply:
         user_id = _path_user_id(call)
         if call.body.user_id not in (msgspec.UNSET, user_id):
             problem = FieldProblem("userId", "must be the id in the path, or be left out")
             raise InvalidRequest("userId differs from the id in the path", fields=[problem])
-        accepted = await service.replace_user(
-            call.tenant, user_id, call.body, traceparent=_traceparent(call)
-        )
-        return Reply(202, _encode(accepted))
+        with await quotas.charge(call, 1, users=True, replaces=True) as charge:
+            accepted = await service.replace_user(
+                call.tenant,
+                user_id,
+                call.body,
+                traceparent=_traceparent(call),
+                on_published=charge.published,
+            )
+        return Reply(202, _encode(accepted), headers=quotas.warnings(call))
 
     async def delete(call: Call) -> Reply:
-        accepted = await service.delete_user(
-            call.tenant, _path_user_id(call), traceparent=_traceparent(call)
-        )
-        return Reply(202, _encode(accepted))
+        user_id = _path_user_id(call)
+        with await quotas.charge(call, 1, users=False) as charge:
+            accepted = await service.delete_user(
+                call.tenant,
+                user_id,
+                traceparent=_traceparent(call),
+                on_published=charge.published,
+            )
+        return Reply(202, _encode(accepted), headers=quotas.warnings(call))
 
     return _table(create, create_batch, put, delete)
 
@@ -147,7 +166,7 @@ def _table(create: Any, create_batch: Any, put: Any, delete: Any) -> tuple[Opera
         limit=WRITE_LIMIT,
         body=Body(UserInput, _decode_one, examples.USERS),
         parameters=(_KEY_PARAMETER,),
-        errors=(*_BODY_ERRORS, LogUnavailable),
+        errors=(*_BODY_ERRORS, QuotaExceeded, LogUnavailable),
     )
     return (
         one,
@@ -195,6 +214,6 @@ def _table(create: Any, create_batch: Any, put: Any, delete: Any) -> tuple[Opera
             handler=delete,
             body=None,
             parameters=(_ID_PARAMETER,),
-            errors=(InvalidRequest, LogUnavailable),
+            errors=(InvalidRequest, QuotaExceeded, LogUnavailable),
         ),
     )

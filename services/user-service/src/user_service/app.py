@@ -16,6 +16,8 @@ from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
+from meshkit.usage.accounts import Accounts
+from meshkit.usage.composition import keeping_accounts
 from meshkit.web.admin import NO_PART, AdminPart, at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
@@ -24,9 +26,11 @@ from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.overload import InFlight
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
+from meshkit.web.usage import counters_route, usage_route
 from user_service.api import user_operations
 from user_service.api_internal import tombstones_route
 from user_service.erasing import KeyEraser
+from user_service.quotas import WriteQuotas
 from user_service.service import UserService
 
 ADMIN_PORT = 9081
@@ -42,18 +46,24 @@ def create_app(
     tenants: TenantSource,
     sealer: PositionSealer,
     limiter: Limiter,
+    accounts: Accounts,
     authenticator: Authenticator | None = None,
     in_flight: InFlight | None = None,
 ) -> Application:
     """Return the public application over these adapters."""
     limits = RateLimits(limiter)
+
+    async def usage(tenant: TenantContext) -> Mapping[str, int]:
+        return accounts.used(tenant.tenant_uid)
+
     operations = with_common_operations(
-        user_operations(UserService(log, sealer), limits),
+        user_operations(UserService(log, sealer), limits, WriteQuotas(accounts)),
         service="user-service",
         description=_DESCRIPTION,
         version=version("user-service"),
         limits=limits,
-        usage=_usage,
+        usage=usage,
+        wall_clock=accounts.wall_clock,
     )
     return Application(
         operations,
@@ -64,24 +74,31 @@ def create_app(
     )
 
 
-def erasure_part(public: Application, log: EventLog, tenants: TenantSource) -> ErasurePart:
+def erasure_part(
+    public: Application, log: EventLog, tenants: TenantSource, accounts: Accounts
+) -> ErasurePart:
     """Return what this service has to do with the erasure of a tenant."""
-    return ErasurePart([tombstones_route(KeyEraser(log), tenants)], [public.busy_with])
+    routes = [tombstones_route(KeyEraser(log), tenants), counters_route(accounts, tenants)]
+    return ErasurePart(routes, [public.busy_with])
 
 
 def create_admin(
-    log: EventLog, tenants: TenantSource, *parts: ErasurePart, more: AdminPart = NO_PART
+    log: EventLog,
+    tenants: TenantSource,
+    accounts: Accounts,
+    *parts: ErasurePart,
+    more: AdminPart = NO_PART,
 ) -> Starlette:
     """Return the application of the admin port, with the parts of all services of the process."""
-    checks = {"event-log": at_start(log.log_id), "tenants": tenants.check, **more.checks}
+    checks = {
+        "event-log": at_start(log.log_id),
+        "tenants": tenants.check,
+        "usage": accounts.topic.check,
+        **more.checks,
+    }
     details = {"policies": tenants.freshness, **more.details}
-    routes = [*erasure_routes(tenants, *parts), *more.routes]
+    routes = [usage_route(accounts), *erasure_routes(tenants, *parts), *more.routes]
     return create_admin_app(checks, details=details, routes=routes)
-
-
-async def _usage(_: TenantContext) -> Mapping[str, int]:
-    # What is stored is ai-gateway's knowledge; asking it from here would couple the services.
-    return {}
 
 
 async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
@@ -96,6 +113,7 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
     async with (
         opened_event_log(settings) as log,
         joining(settings, "user-service", admin) as replica,
+        keeping_accounts(settings, "user-service", admin, log, replica.tenants) as accounts,
     ):
         tenants = replica.tenants
         app = create_app(
@@ -103,9 +121,11 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
             tenants=tenants,
             sealer=sealer,
             limiter=replica.limiter,
+            accounts=accounts,
             in_flight=InFlight(settings.requests_most),
         )
-        health = create_admin(log, tenants, erasure_part(app, log, tenants), more=replica.admin)
+        part = erasure_part(app, log, tenants, accounts)
+        health = create_admin(log, tenants, accounts, part, more=replica.admin)
         async with serving(health, admin), serving(app, public):
             await asyncio.Event().wait()
 

@@ -2,7 +2,7 @@
 
 One bad user does not cost the others their place, and a batch larger than the tenant's bucket is
 not refused whole: the first items that the rate limit admits are taken, the others say when to
-come again.
+come again. So it is with quotas: the first valid ones that there is room for are taken.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from meshkit.web.body import decode_json
 from meshkit.web.call import Call
 from meshkit.web.problem import problem_document
 from meshkit.web.rate_limits import rate_limited
+from user_service.quotas import WriteQuotas
 from user_service.schemas import BATCH_MOST, ItemAccepted, ItemRejected, UserInput
 from user_service.service import UserService
 from user_service.validation import validated
@@ -52,9 +53,10 @@ def _decode_item(raw: bytes) -> Item:
 
 
 async def accept_batch(
-    call: Call, admitted: int, service: UserService, **event: Any
+    call: Call, admitted: int, service: UserService, quotas: WriteQuotas, **event: Any
 ) -> list[ItemAccepted | ItemRejected]:
-    """Publish the valid ones of the first `admitted` users; return a result for every user."""
+    """Publish the valid ones of the first `admitted` users, as far as quotas have room; return a
+    result for every user. Raises QuotaExceeded where there is room for none."""
     results: dict[int, ItemAccepted | ItemRejected] = {}
     valid: list[tuple[int, UserInput]] = []
     for index, item in enumerate(call.body):
@@ -64,6 +66,14 @@ async def accept_batch(
             results[index] = ItemRejected(index, problem_document(item, call.request_id))
         else:
             valid.append((index, item))
-    for accepted in await service.create_users(call.tenant, valid, **event) if valid else ():
-        results[accepted.index] = accepted
+    if valid:
+        with await quotas.charge(call, len(valid), users=True) as charge:
+            if charge.refusal is not None:
+                problem = problem_document(charge.refusal, call.request_id)
+                over = valid[charge.admitted :]
+                results |= {index: ItemRejected(index, problem) for index, _ in over}
+            for accepted in await service.create_users(
+                call.tenant, valid[: charge.admitted], on_published=charge.published, **event
+            ):
+                results[accepted.index] = accepted
     return [results[index] for index in sorted(results)]

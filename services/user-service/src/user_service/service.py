@@ -5,18 +5,21 @@ the log has acknowledged the event. Which user an event is about is decided by t
 by its Idempotency-Key, or is new: the same key is the same user, however often it is sent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID, uuid5
 
 import msgspec
 
 from meshkit.clock import WallClock, utc_now
 from meshkit.events.envelope import EventType, UserData, UserEvent, timestamp, to_record
-from meshkit.events.log import USER_EVENTS, EventLog
+from meshkit.events.log import USER_EVENTS, EventLog, Position
 from meshkit.events.position import PositionSealer
 from meshkit.ids import random_id
 from meshkit.tenancy.identity import TenantContext
 from user_service.schemas import ItemAccepted, UserAccepted, UserInput
+
+OnPublished = Callable[[Sequence[Position]], None]
+"""Is told where in the log the events stand, as soon as they do."""
 
 _IDEMPOTENCY_NAMESPACE = UUID("0d2bf6a2-7d14-5c1e-8a5f-1f4f5f2f9a61")
 
@@ -24,6 +27,10 @@ _IDEMPOTENCY_NAMESPACE = UUID("0d2bf6a2-7d14-5c1e-8a5f-1f4f5f2f9a61")
 def idempotent_user_id(tenant: TenantContext, key: str) -> str:
     """Return the id of the user that an Idempotency-Key stands for within a tenant."""
     return str(uuid5(_IDEMPOTENCY_NAMESPACE, f"{tenant.tenant_uid}/{key}"))
+
+
+def _nobody(_: Sequence[Position]) -> None:
+    return
 
 
 class UserService:
@@ -41,11 +48,12 @@ class UserService:
         *,
         idempotency_key: str | None = None,
         traceparent: str | None = None,
+        on_published: OnPublished = _nobody,
     ) -> UserAccepted:
         """Publish `user.created`. Raises LogUnavailable; then nothing was accepted."""
         user_id = self._user_id(tenant, user, idempotency_key)
         event = self._event(tenant, EventType.CREATED, user_id, user, traceparent)
-        return await self._publish(event)
+        return await self._publish(event, on_published)
 
     async def replace_user(
         self,
@@ -54,17 +62,23 @@ class UserService:
         user: UserInput,
         *,
         traceparent: str | None = None,
+        on_published: OnPublished = _nobody,
     ) -> UserAccepted:
         """Publish `user.updated`: the user is as described from now on. Raises LogUnavailable."""
         event = self._event(tenant, EventType.UPDATED, user_id, user, traceparent)
-        return await self._publish(event)
+        return await self._publish(event, on_published)
 
     async def delete_user(
-        self, tenant: TenantContext, user_id: str, *, traceparent: str | None = None
+        self,
+        tenant: TenantContext,
+        user_id: str,
+        *,
+        traceparent: str | None = None,
+        on_published: OnPublished = _nobody,
     ) -> UserAccepted:
         """Publish `user.deleted`, a tombstone. Raises LogUnavailable."""
         event = self._event(tenant, EventType.DELETED, user_id, None, traceparent)
-        return await self._publish(event)
+        return await self._publish(event, on_published)
 
     async def create_users(
         self,
@@ -73,6 +87,7 @@ class UserService:
         *,
         idempotency_key: str | None = None,
         traceparent: str | None = None,
+        on_published: OnPublished = _nobody,
     ) -> list[ItemAccepted]:
         """Publish `user.created` for each (index, user), all or none. Raises LogUnavailable."""
         events = []
@@ -81,6 +96,7 @@ class UserService:
             user_id = self._user_id(tenant, user, key)
             events.append(self._event(tenant, EventType.CREATED, user_id, user, traceparent))
         positions = await self._log.publish_many(USER_EVENTS, [to_record(e) for e in events])
+        on_published(positions)
         return [
             ItemAccepted(
                 index,
@@ -117,8 +133,9 @@ class UserService:
             traceparent=traceparent,
         )
 
-    async def _publish(self, event: UserEvent) -> UserAccepted:
+    async def _publish(self, event: UserEvent, on_published: OnPublished) -> UserAccepted:
         position = await self._log.publish(USER_EVENTS, to_record(event))
+        on_published((position,))
         return UserAccepted(
             user_id=event.user_id,
             tenant_id=event.tenant.tenant_id,

@@ -8,6 +8,11 @@ from meshkit.settings import MeshSettings
 _ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
+def own_identity(settings: MeshSettings, admin_port: int, hostname: str) -> str:
+    """Return who this replica is: the same after a restart, and nobody else's meanwhile."""
+    return settings.pod_name or f"{hostname}-{admin_port}"
+
+
 def own_member(
     settings: MeshSettings, service: str, admin_port: int, *, hostname: str, with_owner: bool = True
 ) -> Member:
@@ -26,11 +31,11 @@ def own_member(
     host = settings.pod_ip or (hostname if settings.host in _ANY_ADDRESS else settings.host)
     return Member(
         service=service,
-        identity=settings.pod_name or f"{hostname}-{admin_port}",
+        identity=own_identity(settings, admin_port, hostname),
         admin_url=f"http://{f'[{host}]' if ':' in host else host}:{admin_port}",
         lease_seconds=settings.member_lease_seconds,
         owner=owner,
     )
 
 
-__all__ = ["own_member"]
+__all__ = ["own_identity", "own_member"]

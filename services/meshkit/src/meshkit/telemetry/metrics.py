@@ -47,6 +47,16 @@ RATE_LIMIT_LEASE_SECONDS = Histogram(
     "Requests for tokens of buckets that other replicas run.",
     buckets=_FAST,
 )
+QUOTA_REFUSALS = Counter(
+    "mesh_quota_refusals_total",
+    "Items over a tenant's quota: refused (enforced) or only counted (shadow).",
+    ("quota", "enforcement"),
+)
+QUOTA_WARNINGS = Counter(
+    "mesh_quota_warnings_total",
+    "Answers that told a tenant that four fifths of a quota are used.",
+)
+USAGE_RECORDS = Counter("mesh_usage_records_total", "Changes of usage told to other replicas.")
 EVENTS_INDEXED = Counter("mesh_events_indexed_total", "Events whose effect is searchable.")
 EVENTS_DEAD_LETTERED = Counter(
     "mesh_events_dead_lettered_total", "Events that cannot be understood."
@@ -142,6 +152,8 @@ __all__ = [
     "POLICIES",
     "POLICIES_STALENESS",
     "POLICY_PROPAGATION",
+    "QUOTA_REFUSALS",
+    "QUOTA_WARNINGS",
     "RATE_LIMIT_FALLBACKS",
     "RATE_LIMIT_LEASE_SECONDS",
     "RATE_LIMIT_PEERS_AWAY",
@@ -152,6 +164,7 @@ __all__ = [
     "REQUEST_FAULTS",
     "SEARCH_SECONDS",
     "TENANT_PROBLEMS",
+    "USAGE_RECORDS",
     "count_refusal",
     "count_request",
     "exposition",

@@ -85,7 +85,7 @@ class ResolvedWeight(Document):
 class TenantPolicy(Document):
     """What holds for one tenant, resolved. `revision` is a digest of everything else in it."""
 
-    # The two lookups below are cached in the instance, which `frozen` alone would forbid.
+    # The lookups below are cached in the instance, which `frozen` alone would forbid.
     model_config = ConfigDict(ignored_types=(cached_property,))
 
     tenant_id: TenantId = Field(pattern=TENANT_ID_PATTERN)
@@ -112,6 +112,14 @@ class TenantPolicy(Document):
     def rate_limit(self, name: str) -> ResolvedRateLimit:
         """Return the rate limit called `name`; `resolve` sees to it that all known ones exist."""
         return self._limits_by_name[name]
+
+    @cached_property
+    def _quotas_by_name(self) -> dict[str, ResolvedQuota]:
+        return {quota.name: quota for quota in self.quotas}
+
+    def quota(self, name: str) -> ResolvedQuota:
+        """Return the quota called `name`; `resolve` sees to it that all known ones exist."""
+        return self._quotas_by_name[name]
 
     def document(self) -> dict[str, Any]:
         """Return the policy as JSON values with camelCase keys."""

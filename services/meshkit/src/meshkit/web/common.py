@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from meshkit.clock import WallClock, utc_now
 from meshkit.errors import MeshError, RouteNotFound
 from meshkit.tenancy.identity import TenantContext
 from meshkit.web.call import Call, Reply
@@ -48,6 +49,7 @@ def with_common_operations(
     version: str,
     limits: RateLimits,
     usage: Usage,
+    wall_clock: WallClock = utc_now,
 ) -> tuple[Operation, ...]:
     """Return a service's whole table: its own operations and those that every service has."""
     health = _encode(Health("ok", service, version))
@@ -65,7 +67,8 @@ def with_common_operations(
 
     async def answer_self(call: Call) -> Reply:
         await limits.learn(call)
-        return Reply(200, _encode(tenant_self(call, limits, await usage(call.tenant))))
+        used = await usage(call.tenant)
+        return Reply(200, _encode(tenant_self(call, limits, used, wall_clock())))
 
     async def answer_openapi(_: Call) -> Reply:
         return Reply(200, document[0])

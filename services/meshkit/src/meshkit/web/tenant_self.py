@@ -1,13 +1,17 @@
 """What a tenant may know of itself: its limits, where each comes from, and what is left of them.
 
-The numbers come from the buckets that enforce, so they cannot disagree with a refusal.
+The numbers come from the buckets and counters that enforce, so they cannot disagree with a refusal.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
+from meshkit.tenancy.policy import ResolvedQuota
+from meshkit.usage.windows import STORED_USERS, reset_at
 from meshkit.web.call import Call
+from meshkit.web.quotas import is_nearly_used, timestamp
 from meshkit.web.rate_limits import RateLimits
 
 
@@ -28,13 +32,18 @@ class RateLimitState(msgspec.Struct, rename="camel"):
 
 
 class QuotaState(msgspec.Struct, rename="camel"):
-    """A quota of the tenant; `used` is null where this service does not know it."""
+    """A quota of the tenant, over all replicas; `used` and `remaining` are null where this service
+    does not know them, or where nothing is limited. `resetAt` is when a day's budget begins anew;
+    a stock has none. `warning` says that four fifths are used."""
 
     name: str
     limit: int
     unlimited: bool
     provenance: str
     used: int | None
+    remaining: int | None
+    reset_at: str | None
+    warning: bool
 
 
 class TenantSelf(msgspec.Struct, rename="camel"):
@@ -53,8 +62,10 @@ class TenantSelf(msgspec.Struct, rename="camel"):
     default_model: str
 
 
-def tenant_self(call: Call, limits: RateLimits, used: Mapping[str, int]) -> TenantSelf:
-    """Return the caller's limits and usage, from the buckets that enforce them."""
+def tenant_self(
+    call: Call, limits: RateLimits, used: Mapping[str, int], at: datetime
+) -> TenantSelf:
+    """Return the caller's limits and usage, from the buckets and counters that enforce them."""
     policy = call.policy
     states = []
     for limit in policy.rate_limits:
@@ -81,12 +92,27 @@ def tenant_self(call: Call, limits: RateLimits, used: Mapping[str, int]) -> Tena
         weight=policy.weight.value,
         policy_revision=policy.revision,
         rate_limits=states,
-        quotas=[
-            QuotaState(q.name, q.limit, q.unlimited, q.provenance.value, used.get(q.name))
-            for q in policy.quotas
-        ],
+        quotas=[_quota_state(quota, used.get(quota.name), at) for quota in policy.quotas],
         models=list(policy.llm.models),
         default_model=policy.llm.default_model,
+    )
+
+
+def _quota_state(quota: ResolvedQuota, used: int | None, now: datetime) -> QuotaState:
+    reset = reset_at(quota.name, now)
+    if quota.unlimited and quota.name != STORED_USERS:
+        # What has no limit is not counted; the store knows its users anyway.
+        used = None
+    known = used is not None and not quota.unlimited
+    return QuotaState(
+        name=quota.name,
+        limit=quota.limit,
+        unlimited=quota.unlimited,
+        provenance=quota.provenance.value,
+        used=used,
+        remaining=max(0, quota.limit - (used or 0)) if known else None,
+        reset_at=None if reset is None else timestamp(reset),
+        warning=known and is_nearly_used(quota, used or 0),
     )
 
 
@@ -118,6 +144,9 @@ TENANT_SELF_EXAMPLE = {
             "unlimited": False,
             "provenance": "override",
             "used": 2,
+            "remaining": 99998,
+            "resetAt": None,
+            "warning": False,
         }
     ],
     "models": ["builtin/extractive"],
