@@ -78,7 +78,9 @@ def test_no_traffic_gets_over_the_envelope_or_is_refused_what_there_is(
         measured = cluster.tally.measured(cluster.limit)
         # A tenth of a second's tokens may be in hand when a window begins.
         assert measured.excess <= 0.1 * RATE
-        assert 0.98 <= measured.ratio <= 1.01
+        # And as many may be in the wrong hands; in a run of seconds that is more than a hundredth.
+        ideal = measured.admitted / measured.ratio
+        assert 0.99 * ideal - 0.1 * RATE <= measured.admitted <= 1.01 * ideal + 0.1 * RATE
 
     simulate(replicas, scenario, burst=burst, seed=seed)
 
