@@ -27,6 +27,7 @@ from meshkit.web.admin import Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
+from meshkit.web.drain import Drain
 from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
@@ -85,14 +86,17 @@ async def running_gateway(
     tenants: TenantSource,
     limiter: RateLimiter,
     beside: Sequence[ErasurePart] = (),
+    drain: Drain | None = None,
 ) -> AsyncIterator[Gateway]:
     """Run ai-gateway for as long as the block lasts; with a `log` it indexes it, too. `beside` are
-    the parts of the other services of the process."""
+    the parts of the other services of the process; with a `drain` readiness ends as that begins."""
     vectorizer = create_vectorizer()
     sealer = position_sealer(settings)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings, vectorizer, log))
         checks: dict[str, Check] = {"collection": store.check, "tenants": tenants.check}
+        if drain is not None:
+            checks["stopping"] = drain.check
         busy_with = []
         if log is not None:
             await tenants.loaded()
@@ -124,11 +128,12 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
         if settings.qdrant_url is None:
             log = await stack.enter_async_context(opened_event_log(settings))
         tenants = await stack.enter_async_context(watching_as_member(settings, "ai-gateway", admin))
+        drain = Drain(settings.drain_seconds)
         gateway = await stack.enter_async_context(
-            running_gateway(settings, log=log, tenants=tenants, limiter=RateLimiter())
+            running_gateway(settings, log=log, tenants=tenants, limiter=RateLimiter(), drain=drain)
         )
         await stack.enter_async_context(serving(gateway.admin, admin))
-        await stack.enter_async_context(serving(gateway.public, public))
+        await stack.enter_async_context(serving(gateway.public, public, drain))
         await asyncio.Event().wait()
 
 

@@ -20,6 +20,7 @@ from meshkit.web.admin import at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
+from meshkit.web.drain import Drain
 from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.rate_limits import RateLimits
 from meshkit.web.server import bind, serving
@@ -66,9 +67,13 @@ def erasure_part(public: Application, log: EventLog, tenants: TenantSource) -> E
     return ErasurePart([tombstones_route(KeyEraser(log), tenants)], [public.busy_with])
 
 
-def create_admin(log: EventLog, tenants: TenantSource, *parts: ErasurePart) -> Starlette:
+def create_admin(
+    log: EventLog, tenants: TenantSource, *parts: ErasurePart, drain: Drain | None = None
+) -> Starlette:
     """Return the application of the admin port, with the parts of all services of the process."""
     checks = {"event-log": at_start(log.log_id), "tenants": tenants.check}
+    if drain is not None:
+        checks["stopping"] = drain.check
     details = {"policies": tenants.freshness}
     return create_admin_app(checks, details=details, routes=erasure_routes(tenants, *parts))
 
@@ -92,8 +97,9 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
         watching_as_member(settings, "user-service", admin) as tenants,
     ):
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
-        health = create_admin(log, tenants, erasure_part(app, log, tenants))
-        async with serving(health, admin), serving(app, public):
+        drain = Drain(settings.drain_seconds)
+        health = create_admin(log, tenants, erasure_part(app, log, tenants), drain=drain)
+        async with serving(health, admin), serving(app, public, drain):
             await asyncio.Event().wait()
 
 
