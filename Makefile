@@ -108,6 +108,33 @@ test-integration: install ## Only the tests with real processes
 bench: install ## Measure everything in TARGETS and render docs/benchmarks.md
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
+##@ Images and charts
+
+# What the images are made of, and are called; a mirror or a stand-in can take the place of any.
+PYTHON_IMAGE ?= python:3.11-slim-bookworm
+UV_IMAGE ?= ghcr.io/astral-sh/uv:0.9-python3.11-bookworm-slim
+IMAGE_PREFIX ?= event-mesh
+IMAGE_TAG ?= dev
+# Further flags of docker build, as in DOCKER_BUILD_ARGS=--network=host.
+DOCKER_BUILD_ARGS ?=
+IMAGES := user-service ai-gateway tenant-operator
+image-file = $(if $(filter tenant-operator,$(1)),k8s-operator,services/$(1))/Dockerfile
+
+.PHONY: images
+images: $(addprefix image-,$(IMAGES)) ## Build the three images, as event-mesh/NAME:dev (IMAGE_TAG)
+
+image-%:
+	@command -v docker >/dev/null || { echo "error: docker is not installed" >&2; exit 1; }
+	@echo "$(IMAGE_PREFIX)/$*:$(IMAGE_TAG) ..."
+	@DOCKER_BUILDKIT=1 docker build --quiet $(DOCKER_BUILD_ARGS) -f $(call image-file,$*) -t $(IMAGE_PREFIX)/$*:$(IMAGE_TAG) \
+	  --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg UV_IMAGE=$(UV_IMAGE) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) . >/dev/null
+
+.PHONY: charts
+charts: ## Put the parts of the umbrella chart into it (charts/event-mesh/charts)
+	@command -v helm >/dev/null || { echo "error: helm is not installed (https://helm.sh)" >&2; exit 1; }
+	@helm dependency update charts/event-mesh --skip-refresh >/dev/null
+
 ##@ Documents
 
 .PHONY: docs
