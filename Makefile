@@ -135,6 +135,35 @@ charts: ## Put the parts of the umbrella chart into it (charts/event-mesh/charts
 	@command -v helm >/dev/null || { echo "error: helm is not installed (https://helm.sh)" >&2; exit 1; }
 	@helm dependency update charts/event-mesh --skip-refresh >/dev/null
 
+##@ Cluster
+
+.PHONY: cluster-up
+cluster-up: ## Bring the mesh up on kind, or up to date (NODES=3: three replicas of everything)
+	@kind/up
+
+.PHONY: cluster-down
+cluster-down: ## Remove that cluster
+	@kind/down
+
+.PHONY: forward
+forward: ## Forward 8081 and 8090 of this machine to the mesh on kind, until Ctrl-C
+	@kind/forward
+
+.PHONY: up
+up: ## Work on the mesh in the cluster, with Tilt: what is saved runs there
+	@command -v tilt >/dev/null || { echo "error: tilt is not installed (https://tilt.dev)" >&2; exit 1; }
+	@kind/up --only-cluster
+	@tilt up $(ARGS)
+
+.PHONY: e2e
+e2e: install ## Prove the mesh on the cluster of make cluster-up, about ten minutes: it kills pods
+	@PYTHONPATH=tests $(BIN)/python tests/cluster.py
+	@$(PYTEST) tests/e2e $(ARGS)
+
+.PHONY: smoke
+smoke: install ## A first proof of the mesh on whatever cluster kubectl points at
+	@$(PYTEST) tests/e2e/test_smoke.py $(ARGS)
+
 ##@ Documents
 
 .PHONY: docs
