@@ -60,6 +60,7 @@ check: install ## Everything that is not a test: format, lint, types, imports, l
 	@$(MAKE) --no-print-directory lint types imports
 	@$(UV) lock --check --quiet || { echo "error: uv.lock is stale, run make lock" >&2; exit 1; }
 	@$(BIN)/mesh docs --check
+	@$(BIN)/python charts/generate.py --check
 
 .PHONY: format
 format: install ## Format the code
@@ -169,3 +170,4 @@ smoke: install ## A first proof of the mesh on whatever cluster kubectl points a
 .PHONY: docs
 docs: install ## Write the documents that are generated from the code
 	@$(BIN)/mesh docs
+	@$(BIN)/python charts/generate.py
