@@ -32,11 +32,11 @@ def test_tiltfile_stays_short() -> None:
 
 
 def test_images_of_a_mirror_take_the_place_of_the_public_ones() -> None:
-    tilt = executed(PYTHON_IMAGE="mirror/python:1", REDPANDA_IMAGE="mirror:5000/redpanda:2")
+    tilt = executed(PYTHON_IMAGE="mirror/python:1", REDPANDA_IMAGE="mirror:5000/redpanda:v2")
     for image in tilt.images.values():
         assert image["build_args"] == {"PYTHON_IMAGE": "mirror/python:1"}
     (broker,) = tilt.workloads["mesh-redpanda"]["spec"]["template"]["spec"]["containers"]
-    assert broker["image"] == "mirror:5000/redpanda:2"
+    assert broker["image"] == "mirror:5000/redpanda:v2"
 
 
 def test_our_processes_start_again_when_a_file_arrives() -> None:

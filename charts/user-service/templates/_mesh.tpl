@@ -206,6 +206,9 @@ spec:
     - {name: MESH_ADMIN_PORT, value: {{ .admin | quote }}}
     - {name: MESH_LOG_FORMAT, value: json}
     - {name: MESH_LOG_LEVEL, value: {{ .root.Values.logLevel }}}
+    {{- if .http }}
+    - {name: MESH_DRAIN_SECONDS, value: {{ .values.drainSeconds | quote }}}
+    {{- end }}
     {{- .env | nindent 4 }}
     {{- with .values.extraEnv }}{{ toYaml . | nindent 4 }}{{ end }}
     ports:
