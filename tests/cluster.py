@@ -130,7 +130,7 @@ def _called(command: Sequence[str], stdin: str | None) -> str:
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise KubectlError(str(error)) from None
     if done.returncode:
-        raise KubectlError(f"{' '.join(command[5:])}: {done.stderr.strip() or done.stdout}")
+        raise KubectlError(f"{' '.join(command[5:])}: {(done.stdout + done.stderr).strip()}")
     return done.stdout
 
 

@@ -68,7 +68,7 @@ async def test_position_of_one_tenant_is_refused_for_another(
     one, other = await make_tenant(), await make_tenant()
     created = await create(http, users_url, one)
     status, problem = await search(http, gateway_url, other, after=created["position"])
-    assert (status, problem["code"]) == (400, "invalid-request")
+    assert (status, problem["code"]) == (400, "invalid-position")
 
 
 async def test_tenant_that_nobody_applied_is_refused(

@@ -1,5 +1,7 @@
 """Each service account can do what it needs, in the namespace of the mesh, and nothing else."""
 
+from functools import cache
+
 import pytest
 
 from cluster import RELEASE, Cluster, KubectlError
@@ -41,10 +43,15 @@ REFUSED = [
 ]
 
 
+@cache
+def user_of(cluster: Cluster, deployment: str) -> str:
+    """Who the pods of a deployment are, to the API server."""
+    pod = cluster.get("deployment", f"{RELEASE}-{deployment}")["spec"]["template"]["spec"]
+    return f"system:serviceaccount:{cluster.namespace}:{pod['serviceAccountName']}"
+
+
 def may(cluster: Cluster, account: str, verb: str, resource: str, *place: str) -> bool:
-    deployment = cluster.get("deployment", f"{RELEASE}-{account}")
-    name = deployment["spec"]["template"]["spec"].get("serviceAccountName", "default")
-    user = f"system:serviceaccount:{cluster.namespace}:{name}"
+    user = user_of(cluster, account)
     try:
         said = cluster.kubectl("auth", "can-i", verb, resource, "--as", user, *place)
     except KubectlError as error:

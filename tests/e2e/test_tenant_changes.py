@@ -68,14 +68,9 @@ async def test_deleted_tenant_is_erased_with_a_report(
     await answers(users_url, tenant)
     await stored(http, gateway_url, tenant, ATTEMPTS)
     await cluster.call("delete", "tenant", tenant, "--timeout=120s")
-    (report,) = cluster.get(
-        "configmaps",
-        "-l",
-        "mesh.distributedai.io/erasure",
-        "--field-selector",
-        f"metadata.name=erasure-{tenant}-{uid}",
-    )["items"]
-    assert report["data"], "the report says nothing"
+    (report,) = cluster.get("configmaps", "-l", f"mesh.distributedai.io/erasure={tenant}")["items"]
+    erased = {name: report["data"][name] for name in ("uid", "pointsErased", "keysErased")}
+    assert erased == {"uid": uid, "pointsErased": str(ATTEMPTS), "keysErased": str(ATTEMPTS)}
     assert await answers(users_url, tenant) == {(403, "tenant-unknown")}
 
 
