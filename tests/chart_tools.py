@@ -61,7 +61,8 @@ def build(name: str) -> None:
             return
         sys.stderr.write(f"Building {name} for tests into {folder}, once ...\n")
         module, package, version = MODULES[name]
-        lines = ["module event-mesh/tools-for-tests", f"require {module} {version}"]
+        # With a version of Go only what is needed of all that these require is looked at.
+        lines = ["module event-mesh/tools-for-tests", "go 1.24.0", f"require {module} {version}"]
         lines += [f"replace {_REPLACED[name]}"] if name in _REPLACED else []
         (folder / "go.mod").write_text("\n".join(lines) + "\n")
         command = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", name, f"{module}/{package}"]
