@@ -86,8 +86,9 @@ imports: install ## Check who may import whom
 test: install ## Run every tier that this machine can serve, and name those it skips
 	@[ -n "$${MESH_TEST_KAFKA:-}" ] || $(BIN)/python tests/kafka_broker.py
 	@[ -n "$${KUBEBUILDER_ASSETS:-}" ] || $(BIN)/python tests/kube_binaries.py
-	@$(PYTEST) tests/unit tests/contract tests/isolation tests/repo tests/integration $(ARGS)
-	@echo "Not run: tests/charts (no charts yet), tests/e2e (no cluster tier yet), tests/bench (make bench)."
+	@$(BIN)/python tests/chart_tools.py
+	@$(PYTEST) tests/unit tests/contract tests/isolation tests/repo tests/charts tests/integration $(ARGS)
+	@echo "Not run: tests/e2e (no cluster tier yet), tests/bench (make bench)."
 
 .PHONY: test-unit
 test-unit: install ## Only the pure tests, in seconds
