@@ -12,6 +12,8 @@ from typing import Any
 import starlark
 import yaml
 
+from chart_tools import tool
+
 ROOT = Path(__file__).parents[1]
 WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "Job"}
 
@@ -23,8 +25,10 @@ class Wrong(Exception):
 class Tilt:
     """What a Tiltfile has asked for."""
 
-    def __init__(self, environment: dict[str, str] | None = None) -> None:
-        self.environment = environment or {}
+    def __init__(self, umbrella: Path, environment: dict[str, str]) -> None:
+        """Take charts/event-mesh with its parts in it from `umbrella`."""
+        self.umbrella = umbrella
+        self.environment = environment
         self.contexts: list[str] = []
         self.images: dict[str, dict[str, Any]] = {}
         self.objects: list[dict[str, Any]] = []
@@ -100,7 +104,16 @@ class Tilt:
     def tilt_helm(
         self, chart: str, name: str, namespace: str, values: list[str], set: list[str]
     ) -> str:
-        command = ["helm", "template", name, chart, "--namespace", namespace]
+        if _existing(chart) != ROOT / "charts/event-mesh":
+            raise Wrong(f"{chart} is not the umbrella chart")
+        command = [
+            str(tool("helm")),
+            "template",
+            name,
+            str(self.umbrella),
+            "--namespace",
+            namespace,
+        ]
         for path in values:
             _existing(path)
             command += ["--values", path]

@@ -1,6 +1,7 @@
 """The Tiltfile, executed without Tilt: what it names is there, and a slip of the pen fails."""
 
-import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from starlark import StarlarkError
@@ -9,19 +10,22 @@ from tiltfile import ROOT, Tilt, Wrong
 
 SOURCE = (ROOT / "Tiltfile").read_text()
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("helm") is None or not (ROOT / "charts/event-mesh/charts").is_dir(),
-    reason="helm is not on the PATH, or make charts has not run",
-)
+Execute = Callable[..., Tilt]
 
 
-def executed(source: str = SOURCE, **environment: str) -> Tilt:
-    tilt = Tilt(environment)
-    tilt.execute(source)
-    return tilt
+@pytest.fixture
+def executed(umbrella: Path) -> Execute:
+    """Executes a Tiltfile, ours where none is given, in an environment."""
+
+    def execute(source: str = SOURCE, **environment: str) -> Tilt:
+        tilt = Tilt(umbrella, environment)
+        tilt.execute(source)
+        return tilt
+
+    return execute
 
 
-def test_everything_that_the_tiltfile_names_is_there() -> None:
+def test_everything_that_the_tiltfile_names_is_there(executed: Execute) -> None:
     tilt = executed()
     assert {"mesh-user-service", "mesh-ai-gateway", "tenants"} <= set(tilt.resources)
     assert tilt.contexts == ["kind-event-mesh"]
@@ -31,7 +35,7 @@ def test_tiltfile_stays_short() -> None:
     assert len(SOURCE.splitlines()) < 120
 
 
-def test_images_of_a_mirror_take_the_place_of_the_public_ones() -> None:
+def test_images_of_a_mirror_take_the_place_of_the_public_ones(executed: Execute) -> None:
     tilt = executed(PYTHON_IMAGE="mirror/python:1", REDPANDA_IMAGE="mirror:5000/redpanda:v2")
     for image in tilt.images.values():
         assert image["build_args"] == {"PYTHON_IMAGE": "mirror/python:1"}
@@ -39,7 +43,7 @@ def test_images_of_a_mirror_take_the_place_of_the_public_ones() -> None:
     assert broker["image"] == "mirror:5000/redpanda:v2"
 
 
-def test_our_processes_start_again_when_a_file_arrives() -> None:
+def test_our_processes_start_again_when_a_file_arrives(executed: Execute) -> None:
     for name, workload in executed().workloads.items():
         if workload["kind"] == "Deployment":
             (container,) = workload["spec"]["template"]["spec"]["containers"]
@@ -64,7 +68,7 @@ def test_our_processes_start_again_when_a_file_arrives() -> None:
         ("k8s_yaml('kind/namespace.yaml')", "k8s_yaml('kind/names.yaml')"),
     ],
 )
-def test_slip_of_the_pen_fails(right: str, wrong: str) -> None:
+def test_slip_of_the_pen_fails(executed: Execute, right: str, wrong: str) -> None:
     assert right in SOURCE
     with pytest.raises((Wrong, StarlarkError)):
         executed(SOURCE.replace(right, wrong), UVX_IMAGE="u", UV_IMAGE="u")
