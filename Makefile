@@ -88,7 +88,7 @@ test: install ## Run every tier that this machine can serve, and name those it s
 	@[ -n "$${KUBEBUILDER_ASSETS:-}" ] || $(BIN)/python tests/kube_binaries.py
 	@$(BIN)/python tests/chart_tools.py
 	@$(PYTEST) tests/unit tests/contract tests/isolation tests/repo tests/charts tests/integration $(ARGS)
-	@echo "Not run: tests/e2e (no cluster tier yet), tests/bench (make bench)."
+	@echo "Not run: tests/e2e (make cluster-up e2e), tests/bench (make bench)."
 
 .PHONY: test-unit
 test-unit: install ## Only the pure tests, in seconds
