@@ -185,7 +185,7 @@ def _existing(path: str, folder: str = ".") -> Path:
 
 def _check_command(command: str) -> None:
     """Check the make targets, scripts and paths of a command line."""
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for part in command.split(" && "):
         program, *arguments = part.split()
         if program == "make" and arguments[-1] not in targets:
