@@ -1,10 +1,12 @@
 """The cluster of `make cluster-up`, its Services from outside, and tenants of the tests' own."""
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 
 from builders import tenant_document
@@ -39,7 +41,10 @@ def services(cluster: Cluster) -> Iterator[tuple[str, str]]:
                 },
             }
         )
-    yield f"http://127.0.0.1:{USERS_PORT}", f"http://127.0.0.1:{GATEWAY_PORT}"
+    urls = f"http://127.0.0.1:{USERS_PORT}", f"http://127.0.0.1:{GATEWAY_PORT}"
+    for url in urls:
+        _answering(url)
+    yield urls
     cluster.kubectl("delete", "service", *(f"e2e-{name}" for name in ports))
 
 
@@ -78,3 +83,17 @@ async def make_tenant(cluster: Cluster) -> AsyncIterator[MakeTenant]:
     yield make
     if made:
         cluster.kubectl("delete", "tenants", "--ignore-not-found", "--wait=false", *made)
+
+
+def _answering(url: str) -> None:
+    """Return once kube-proxy knows of the Service, and somebody behind it answers."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            httpx.get(f"{url}/health").raise_for_status()
+        except httpx.HTTPError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
