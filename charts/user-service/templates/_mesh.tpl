@@ -204,6 +204,9 @@ spec:
     - {name: MESH_TENANTS, value: kubernetes}
     - {name: MESH_HOST, value: 0.0.0.0}
     - {name: MESH_ADMIN_PORT, value: {{ .admin | quote }}}
+    {{- if .http }}
+    - {name: MESH_DRAIN_SECONDS, value: {{ .values.drainSeconds | quote }}}
+    {{- end }}
     - {name: MESH_LOG_FORMAT, value: json}
     - {name: MESH_LOG_LEVEL, value: {{ .root.Values.logLevel }}}
     {{- .env | nindent 4 }}

@@ -128,7 +128,9 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
             running_gateway(settings, log=log, tenants=tenants, limiter=RateLimiter())
         )
         await stack.enter_async_context(serving(gateway.admin, admin))
-        await stack.enter_async_context(serving(gateway.public, public))
+        await stack.enter_async_context(
+            serving(gateway.public, public, drain_seconds=settings.drain_seconds)
+        )
         await asyncio.Event().wait()
 
 

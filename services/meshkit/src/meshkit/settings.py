@@ -61,6 +61,13 @@ class MeshSettings(BaseSettings):
         description="Admin port of a service; 9081 for user-service and 9091 for ai-gateway where"
         " unset. `mesh up` has both: this one, and the one ten above it.",
     )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=60,
+        description="How long a service that is told to stop goes on answering, while each answer"
+        " sends its client to another connection. For where other replicas take over.",
+    )
     kafka_bootstrap_servers: str | None = Field(
         None, description="Kafka or Redpanda, `host:port,…`; unset: the embedded log."
     )

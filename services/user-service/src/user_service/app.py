@@ -93,7 +93,8 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
     ):
         app = create_app(log=log, tenants=tenants, sealer=sealer, limiter=RateLimiter())
         health = create_admin(log, tenants, erasure_part(app, log, tenants))
-        async with serving(health, admin), serving(app, public):
+        drain = settings.drain_seconds
+        async with serving(health, admin), serving(app, public, drain_seconds=drain):
             await asyncio.Event().wait()
 
 

@@ -1,7 +1,9 @@
 """Listeners: uvicorn, without its hold on signals, so that one process can serve several ports.
 
 The composition root decides when to stop. Stopping is graceful: no new connections, requests in
-flight are finished (bounded), then the ports are closed.
+flight are finished (bounded), then the ports are closed. Where others take over, a server that
+is to stop may drain first: it goes on answering, and each answer sends its client to another
+connection.
 """
 
 import asyncio
@@ -44,11 +46,35 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
     return listener
 
 
+class _Draining:
+    """Serves `app`; while `draining`, answers end their connection.
+
+    A client whose idle connection is closed under it may just be sending a request, which is lost.
+    One that is told in an answer sends the next one elsewhere.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.draining = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def closing(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, closing if self.draining else send)
+
+
 @asynccontextmanager
-async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve `app` on `listener` for as long as the block lasts."""
+async def serving(
+    app: Any, listener: socket.socket, *, drain_seconds: float = 0.0
+) -> AsyncIterator[None]:
+    """Serve `app` on `listener` for as long as the block lasts, and drain for so long after it."""
+    drained = _Draining(app)
     config = uvicorn.Config(
-        app,
+        drained if drain_seconds else app,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -69,6 +95,9 @@ async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
             await asyncio.sleep(0.005)
         yield
     finally:
+        if drain_seconds:
+            drained.draining = True
+            await asyncio.sleep(drain_seconds)
         server.should_exit = True
         await task
 
