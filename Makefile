@@ -15,7 +15,7 @@ unexport VIRTUAL_ENV
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Run
 
@@ -60,6 +60,7 @@ check: install ## Everything that is not a test: format, lint, types, imports, l
 	@$(MAKE) --no-print-directory lint types imports
 	@$(UV) lock --check --quiet || { echo "error: uv.lock is stale, run make lock" >&2; exit 1; }
 	@$(BIN)/mesh docs --check
+	@$(BIN)/python charts/generate.py --check
 
 .PHONY: format
 format: install ## Format the code
@@ -85,8 +86,9 @@ imports: install ## Check who may import whom
 test: install ## Run every tier that this machine can serve, and name those it skips
 	@[ -n "$${MESH_TEST_KAFKA:-}" ] || $(BIN)/python tests/kafka_broker.py
 	@[ -n "$${KUBEBUILDER_ASSETS:-}" ] || $(BIN)/python tests/kube_binaries.py
-	@$(PYTEST) tests/unit tests/contract tests/isolation tests/repo tests/integration $(ARGS)
-	@echo "Not run: tests/charts (no charts yet), tests/e2e (no cluster tier yet), tests/bench (make bench)."
+	@$(BIN)/python tests/chart_tools.py
+	@$(PYTEST) tests/unit tests/contract tests/isolation tests/repo tests/charts tests/integration $(ARGS)
+	@echo "Not run: tests/e2e (make cluster-up e2e), tests/bench (make bench)."
 
 .PHONY: test-unit
 test-unit: install ## Only the pure tests, in seconds
@@ -108,8 +110,65 @@ test-integration: install ## Only the tests with real processes
 bench: install ## Measure everything in TARGETS and render docs/benchmarks.md
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
+##@ Images and charts
+
+# What the images are made of, and are called; a mirror or a stand-in can take the place of any.
+PYTHON_IMAGE ?= python:3.11-slim-bookworm
+UV_IMAGE ?= ghcr.io/astral-sh/uv:0.9-python3.11-bookworm-slim
+IMAGE_PREFIX ?= event-mesh
+IMAGE_TAG ?= dev
+# Further flags of docker build, as in DOCKER_BUILD_ARGS=--network=host.
+DOCKER_BUILD_ARGS ?=
+IMAGES := user-service ai-gateway tenant-operator
+image-file = $(if $(filter tenant-operator,$(1)),k8s-operator,services/$(1))/Dockerfile
+
+.PHONY: images
+images: $(addprefix image-,$(IMAGES)) ## Build the three images, as event-mesh/NAME:dev (IMAGE_TAG)
+
+image-%:
+	@command -v docker >/dev/null || { echo "error: docker is not installed" >&2; exit 1; }
+	@echo "$(IMAGE_PREFIX)/$*:$(IMAGE_TAG) ..."
+	@DOCKER_BUILDKIT=1 docker build --quiet $(DOCKER_BUILD_ARGS) -f $(call image-file,$*) -t $(IMAGE_PREFIX)/$*:$(IMAGE_TAG) \
+	  --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg UV_IMAGE=$(UV_IMAGE) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) . >/dev/null
+
+.PHONY: charts
+charts: ## Put the parts of the umbrella chart into it (charts/event-mesh/charts)
+	@command -v helm >/dev/null || { echo "error: helm is not installed (https://helm.sh)" >&2; exit 1; }
+	@helm dependency update charts/event-mesh --skip-refresh >/dev/null
+
+##@ Cluster
+
+.PHONY: cluster-up
+cluster-up: ## Bring the mesh up on kind, or up to date (NODES=3: three replicas of everything)
+	@kind/up
+
+.PHONY: cluster-down
+cluster-down: ## Remove that cluster
+	@kind/down
+
+.PHONY: forward
+forward: ## Forward 8081 and 8090 of this machine to the mesh on kind, until Ctrl-C
+	@kind/forward
+
+.PHONY: up
+up: ## Work on the mesh in the cluster, with Tilt: what is saved runs there
+	@command -v tilt >/dev/null || { echo "error: tilt is not installed (https://tilt.dev)" >&2; exit 1; }
+	@kind/up --only-cluster
+	@tilt up $(ARGS)
+
+.PHONY: e2e
+e2e: install ## Prove the mesh on the cluster of make cluster-up, about ten minutes: it kills pods
+	@PYTHONPATH=tests $(BIN)/python tests/cluster.py
+	@$(PYTEST) tests/e2e $(ARGS)
+
+.PHONY: smoke
+smoke: install ## A first proof of the mesh on whatever cluster kubectl points at
+	@$(PYTEST) tests/e2e/test_smoke.py $(ARGS)
+
 ##@ Documents
 
 .PHONY: docs
 docs: install ## Write the documents that are generated from the code
 	@$(BIN)/mesh docs
+	@$(BIN)/python charts/generate.py

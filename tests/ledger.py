@@ -7,6 +7,7 @@ all this goes on, nobody may see a user go back to an older version.
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,10 +40,17 @@ class Line:
 class Ledger:
     """All clients' lines, over a user-service and an ai-gateway."""
 
-    def __init__(self, users_url: str, gateway_url: str, http: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        users_url: str,
+        gateway_url: str,
+        http: aiohttp.ClientSession,
+        tenants: Sequence[str] = TENANTS,
+    ) -> None:
         self._users_url = users_url
         self._gateway_url = gateway_url
         self._http = http
+        self._tenants = tenants
         self.lines: list[Line] = []
         self.acknowledged = 0
         self.refused = 0
@@ -128,14 +136,14 @@ class Ledger:
         return wrong
 
     async def _live(self) -> dict[str, int]:
-        live = dict.fromkeys(TENANTS, 0)
+        live = dict.fromkeys(self._tenants, 0)
         for line in self.lines:
             live[line.tenant] += await self._state(line) is not GONE
         return live
 
     async def _stored(self) -> dict[str, int]:
         stored = {}
-        for tenant in TENANTS:
+        for tenant in self._tenants:
             url = f"{self._gateway_url}/tenants/self"
             async with self._http.get(url, headers={"X-Tenant-Id": tenant}) as answer:
                 quotas = (await answer.json()).get("quotas", ())

@@ -424,6 +424,16 @@ def test_release_of_all_leaves_alone_who_is_not_being_deleted(space: Namespace) 
     assert "nothing to release" in space.run("release", "--all", "--yes").stdout
 
 
+def test_release_of_the_standing_lets_a_later_deletion_wait_for_nobody(space: Namespace) -> None:
+    space.tenant("alive", {"finalizers": [ERASE_FINALIZER]})
+    result = space.run("release", "--all", "--standing", "--yes")
+    assert result.exit_code == 0
+    assert "alive released" in result.stdout
+    kept = yaml.safe_load(space.kubectl("get", "tenant", "alive", "-o", "yaml"))
+    assert "finalizers" not in kept["metadata"]
+    space.kubectl("delete", "tenant", "alive", "--timeout=10s")
+
+
 def test_release_leaves_the_finalizers_of_others(space: Namespace) -> None:
     space.held("tenant-a", "example.com/theirs")
     result = space.run("release", "tenant-a", "--yes")

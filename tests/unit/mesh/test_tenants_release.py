@@ -30,6 +30,12 @@ def test_only_who_is_being_deleted_and_ours_is_held() -> None:
     assert why_not(tenant("x/y")).endswith("what holds it is x/y")
 
 
+def test_with_standing_ours_is_held_also_where_nobody_deletes_it() -> None:
+    assert is_held(tenant(ERASE_FINALIZER, deleted=False), standing=True)
+    assert not is_held(tenant("x/y", deleted=False), standing=True)
+    assert "is not being deleted" in meaning([tenant(ERASE_FINALIZER, deleted=False)])
+
+
 def test_what_it_means_names_the_uid_of_the_data_and_what_the_operator_said() -> None:
     erasing = condition("Deleting", message="4,000 points left")
     spec = {"adoptUid": "first-life", "deletionPolicy": "Delete"}

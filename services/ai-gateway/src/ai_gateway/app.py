@@ -31,6 +31,7 @@ from meshkit.web.admin import NO_PART, AdminPart, Check, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
+from meshkit.web.drain import Drain
 from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.overload import InFlight
 from meshkit.web.rate_limits import RateLimits
@@ -155,6 +156,7 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
             accounts = await stack.enter_async_context(
                 keeping_accounts(settings, "ai-gateway", admin, log, replica.tenants)
             )
+        drain = Drain(settings.drain_seconds)
         gateway = await stack.enter_async_context(
             running_gateway(
                 settings,
@@ -162,11 +164,11 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
                 tenants=replica.tenants,
                 limiter=replica.limiter,
                 accounts=accounts,
-                more=replica.admin,
+                more=drain.over_readiness(replica.admin),
             )
         )
         await stack.enter_async_context(serving(gateway.admin, admin))
-        await stack.enter_async_context(serving(gateway.public, public))
+        await stack.enter_async_context(serving(gateway.public, public, drain))
         await asyncio.Event().wait()
 
 

@@ -26,6 +26,14 @@ _ATTEMPTS = 10
 def release_tenants(
     names: Names = None,
     everybody: Everybody = False,
+    standing: Annotated[
+        bool,
+        typer.Option(
+            "--standing",
+            help="Also who is not being deleted: deleting them later would wait for the operator,"
+            " too. For when the mesh is taken down.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     tenants: Place = None,
     context: Context = None,
@@ -40,7 +48,7 @@ def release_tenants(
 
     async def look(settings: MeshSettings) -> None:
         async with opened(_namespace(tenants or settings.tenants), context) as client:
-            held.extend(await held_by_us(client, names, everybody))
+            held.extend(await held_by_us(client, names, everybody, standing=standing))
 
     async def let_go(settings: MeshSettings) -> None:
         async with opened(_namespace(tenants or settings.tenants), context) as client:
@@ -64,26 +72,27 @@ def release_tenants(
 
 
 async def held_by_us(
-    client: KubeClient, names: list[str] | None, everybody: bool
+    client: KubeClient, names: list[str] | None, everybody: bool, *, standing: bool = False
 ) -> list[TenantStatus]:
-    """Return those of the tenants that are being deleted and held by our finalizer.
+    """Return those of the tenants that our finalizer holds and that are being deleted, or with
+    `standing` may be some day.
 
     Raises StartError where one that is named is not.
     """
     there, _ = await list_tenants(client)
     by_name = {tenant.name: tenant for tenant in there}
     if everybody and not names:
-        return [tenant for tenant in there if is_held(tenant)]
+        return [tenant for tenant in there if is_held(tenant, standing=standing)]
     wanted = [by_name[name] for name in chosen(names, everybody, list(by_name), client.namespace)]
     for tenant in wanted:
-        if not is_held(tenant):
+        if not is_held(tenant, standing=standing):
             raise StartError(why_not(tenant))
     return wanted
 
 
-def is_held(tenant: TenantStatus) -> bool:
-    """Whether a tenant is being deleted and our finalizer holds it."""
-    return bool(tenant.deleting_since) and ERASE_FINALIZER in tenant.finalizers
+def is_held(tenant: TenantStatus, *, standing: bool = False) -> bool:
+    """Whether our finalizer holds a tenant that is being deleted, or with `standing` any."""
+    return (standing or bool(tenant.deleting_since)) and ERASE_FINALIZER in tenant.finalizers
 
 
 def why_not(tenant: TenantStatus) -> str:
@@ -104,10 +113,9 @@ def meaning(tenants: Sequence[TenantStatus]) -> str:
         policy = tenant.spec.get("deletionPolicy", "Retain")
         deleting = tenant.conditions.get("Deleting")
         said = f"; the operator said: {deleting.message}" if deleting is not None else ""
-        lines.append(
-            f"{tenant.name} (uid {tenant.data_uid}, deletionPolicy {policy}) is being deleted"
-            f" since {tenant.deleting_since}{said}"
-        )
+        since = tenant.deleting_since
+        going = f"is being deleted since {since}{said}" if since else "is not being deleted"
+        lines.append(f"{tenant.name} (uid {tenant.data_uid}, deletionPolicy {policy}) {going}")
     lines.append(
         "Released, the objects go and their data stays where it is, in the log and in the vector"
         " store: nobody sees it and nobody erases it, not even where deletionPolicy says Delete."
@@ -144,7 +152,9 @@ async def release_all(client: KubeClient, tenants: Sequence[TenantStatus]) -> li
 async def _again(client: KubeClient, tenant: TenantStatus) -> TenantStatus | None:
     """Return the tenant as it is now, None where we hold it no longer."""
     tenants, _ = await list_tenants(client)
-    return next((one for one in tenants if one.uid == tenant.uid and is_held(one)), None)
+    return next(
+        (one for one in tenants if one.uid == tenant.uid and is_held(one, standing=True)), None
+    )
 
 
 def _others(tenant: TenantStatus) -> list[str]:

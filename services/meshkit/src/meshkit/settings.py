@@ -129,6 +129,15 @@ class MeshSettings(BaseSettings):
         description="How long a search with `after` waits for its position before it answers"
         " with `upToDate: false`.",
     )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="How long a service goes on serving after it was told to stop: not ready any"
+        " more, and closing each connection with its answer, so that callers go over to other"
+        " replicas. The charts set it; together with 15 s it has to fit into the pod's grace"
+        " period.",
+    )
     traces: Target = Field(
         "none",
         description="`otlp` sends spans to where the OTEL_EXPORTER_OTLP_* variables say.",

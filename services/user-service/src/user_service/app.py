@@ -22,6 +22,7 @@ from meshkit.web.admin import NO_PART, AdminPart, at_start, create_admin_app
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
+from meshkit.web.drain import Drain
 from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.overload import InFlight
 from meshkit.web.rate_limits import RateLimits
@@ -124,9 +125,11 @@ async def _run(settings: MeshSettings, public: socket.socket, admin: socket.sock
             accounts=accounts,
             in_flight=InFlight(settings.requests_most),
         )
+        drain = Drain(settings.drain_seconds)
         part = erasure_part(app, log, tenants, accounts)
-        health = create_admin(log, tenants, accounts, part, more=replica.admin)
-        async with serving(health, admin), serving(app, public):
+        more = drain.over_readiness(replica.admin)
+        health = create_admin(log, tenants, accounts, part, more=more)
+        async with serving(health, admin), serving(app, public, drain):
             await asyncio.Event().wait()
 
 

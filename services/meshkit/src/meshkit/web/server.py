@@ -1,7 +1,8 @@
 """Listeners: uvicorn, without its hold on signals, so that one process can serve several ports.
 
 The composition root decides when to stop. Stopping is graceful: no new connections, requests in
-flight are finished (bounded), then the ports are closed.
+flight are finished (bounded), then the ports are closed. With a Drain the service first goes on
+serving for a while, so that nobody is sent to a closed port, or writes into a closed connection.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import uvicorn
 
 from meshkit.errors import StartError
 from meshkit.web.connections import BoundedProtocol
+from meshkit.web.drain import Drain
 
 GRACE_SECONDS = 10
 
@@ -46,10 +48,12 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve `app` on `listener` for as long as the block lasts."""
+async def serving(
+    app: Any, listener: socket.socket, drain: Drain | None = None
+) -> AsyncIterator[None]:
+    """Serve `app` on `listener` for as long as the block lasts, and for as long as `drain` says."""
     config = uvicorn.Config(
-        app,
+        app if drain is None else drain.over(app),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -70,6 +74,8 @@ async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
             await asyncio.sleep(0.005)
         yield
     finally:
+        if drain is not None:
+            await drain.run()
         server.should_exit = True
         await task
 
