@@ -116,13 +116,26 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{- define "mesh.positionKeyEnv" -}}
-{{- $global := .Values.global | default dict -}}
-{{- $builtin := dict "existingSecret" (printf "%s-position-key" .Release.Name) "key" "position-key" -}}
-{{- $key := merge (deepCopy .Values.positionKey) (deepCopy ($global.positionKey | default dict)) $builtin -}}
-- name: MESH_POSITION_KEY
+{{/* A key of 32 bytes that replicas share: the chart's own Secret, else the global one, else the one
+that the umbrella chart makes. Takes root, value (of the values), secret (what is made), env. */}}
+{{- define "mesh.keyEnv" -}}
+{{- $global := .root.Values.global | default dict -}}
+{{- $builtin := dict "existingSecret" (printf "%s-%s" .root.Release.Name .secret) "key" .secret -}}
+{{- $key := merge (deepCopy (get .root.Values .value)) (deepCopy (get $global .value | default dict)) $builtin -}}
+- name: {{ .env }}
   valueFrom:
     secretKeyRef: {name: {{ $key.existingSecret }}, key: {{ $key.key }}}
+{{- end -}}
+
+{{- define "mesh.positionKeyEnv" -}}
+{{- include "mesh.keyEnv" (dict "root" . "value" "positionKey" "secret" "position-key" "env" "MESH_POSITION_KEY") -}}
+{{- end -}}
+
+{{/* Whoever limits rates shares them with the other replicas. */}}
+{{- define "mesh.limitsEnv" -}}
+{{- include "mesh.keyEnv" (dict "root" . "value" "peerKey" "secret" "peer-key" "env" "MESH_PEER_KEY") }}
+- name: MESH_RATE_LIMIT_FALLBACK
+  value: {{ .Values.rateLimitFallback }}
 {{- end -}}
 
 {{/* A member of the mesh: whose limits it obeys, and who it is in the list of members. */}}
