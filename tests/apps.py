@@ -67,12 +67,12 @@ class Mesh:
 
 
 @asynccontextmanager
-async def running_users(log: EventLog) -> AsyncIterator[httpx.AsyncClient]:
+async def running_users(log: EventLog, *policies: TenantPolicy) -> AsyncIterator[httpx.AsyncClient]:
     """user-service alone over a log."""
     accounts = Accounts(log, "users")
     app = create_users(
         log=log,
-        tenants=StaticTenantSource(make_policy("tenant-a")),
+        tenants=StaticTenantSource(*policies),
         sealer=PositionSealer(bytes(range(32))),
         limiter=RateLimiter(),
         accounts=accounts,

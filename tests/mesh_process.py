@@ -32,7 +32,8 @@ def free_admin_port() -> int:
 def unlimited(name: str) -> dict[str, Any]:
     """The document of a tenant that nothing holds back."""
     rates = [{"name": n, "unlimited": True} for n in ("users.write", "users.search")]
-    return tenant_document(name, rateLimits=rates)
+    quotas = [{"name": n, "unlimited": True} for n in ("storedUsers", "eventsPerDay")]
+    return tenant_document(name, rateLimits=rates, quotas=quotas)
 
 
 def write_tenant(folder: Path, document: dict[str, Any]) -> None:

@@ -63,6 +63,7 @@ async def caught_up(mesh: MeshProcess, http: aiohttp.ClientSession) -> None:
     for number in range(24):
         user = {"name": "Last", "email": "last@example.com", "userId": f"last-{number}"}
         async with http.post(f"{mesh.users_url}/users", headers=TENANT, json=user) as answer:
+            assert answer.status == 202, await answer.text()
             position = (await answer.json())["position"]
         query = {"tenant_id": "tenant-a", "query": "last", "after": position}
         async with asyncio.timeout(60):
