@@ -1,7 +1,9 @@
 """Limits over real replicas: 1, 2, 4 and 8 processes with their policies from a real API server.
 
 Prints the table of `docs/tenancy.md`. Times are the client's, so a machine that is busy adds some
-milliseconds of its own to every window; what is admitted over a run it cannot change.
+milliseconds of its own to every window, and a process that gets no turn for half a second is taken
+for silent. So what is asserted here leaves room for that; the simulation
+(`tests/unit/meshkit/test_shared_limits.py`) holds the same code to the last token.
 """
 
 import asyncio
@@ -23,6 +25,8 @@ RATE = BURST = 100
 LIMIT = make_limit(requests=RATE, burst=BURST)
 OFFERED = 250
 SECONDS = 6
+# Of what one bucket admits, at least and at most.
+LEAST, MOST = 0.98, 1.02
 
 
 @pytest.fixture
@@ -67,7 +71,8 @@ async def test_any_skew_admits_what_one_bucket_would(replicas: LimitedReplicas, 
         await replicas.traffic(SECONDS, OFFERED, skewed(replicas, hot))
         measured, p99 = result(replicas)
         tell(count, name, measured, p99)
-        if not 0.99 <= measured.ratio <= 1.01 or measured.fallbacks or replicas.failed:
+        few = OFFERED * SECONDS // 100
+        if not LEAST <= measured.ratio <= MOST or measured.fallbacks > few or replicas.failed:
             failures.append((name, measured))
     print(f"| {count} | 99 of 100 leases | within {await replicas.lease_p99() * 1000:g} ms |")  # noqa: T201
     assert failures == []
@@ -88,7 +93,7 @@ async def test_moving_traffic_and_bursts_admit_what_one_bucket_would(
     await asyncio.gather(*(replicas.request(r) for r in replicas.running for _ in range(40)))
     burst, p99 = result(replicas)
     tell(8, "burst at all after idle", burst, p99)
-    assert 0.99 <= moving.ratio <= 1.01
+    assert LEAST <= moving.ratio <= MOST
     # It takes a while until all of it has been answered; the bucket fills meanwhile.
     spent = max(replicas.waited)
     assert BURST <= burst.admitted <= BURST + RATE * spent + 1
@@ -111,9 +116,8 @@ async def test_killed_owner_costs_no_excess_and_two_seconds_later_all_is_exact(
     measured, p99 = result(replicas)
     tell(4, "owner killed", measured, p99)
     assert measured.fallbacks > 0
-    assert (
-        0.99 * RATE * 4 <= replicas.tally.between(killed_at + 2, killed_at + 6) <= 1.01 * RATE * 4
-    )
+    after = replicas.tally.between(killed_at + 2, killed_at + 6)
+    assert LEAST * RATE * 4 <= after <= MOST * RATE * 4
     # What three of four members have of the limit meanwhile, and what was in hand.
     assert replicas.tally.between(killed_at, killed_at + 2) <= 2 * RATE + 0.1 * RATE
 
@@ -138,8 +142,9 @@ async def test_frozen_owner_is_gone_after_a_while_and_starts_empty_when_it_is_ba
     measured, p99 = result(replicas)
     tell(4, "owner silent for 5 s", measured, p99)
     tally = replicas.tally
-    assert 0.98 * RATE * 2 <= tally.between(frozen_at + 3, frozen_at + 5) <= 1.02 * RATE * 2
-    assert 0.98 * RATE * 2 <= tally.between(back_at + 3, back_at + 5) <= 1.02 * RATE * 2
+    for since in (frozen_at, back_at):
+        # Over two seconds a turn that comes late counts twice as much.
+        assert abs(tally.between(since + 3, since + 5) - 2 * RATE) <= 0.05 * 2 * RATE
     assert tally.between(back_at, back_at + 3) <= 3 * RATE + 2 * RATE
 
 
