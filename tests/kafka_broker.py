@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cache import cache
+from processes import free_ports
 
 VERSION = "4.1.0"
 START_SECONDS = 60
@@ -61,13 +62,6 @@ def jars() -> Path:
     return folder
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
@@ -88,7 +82,7 @@ class KafkaBroker:
         users: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
-        self.port, controller = _free_port(), _free_port()
+        self.port, controller = free_ports(2)
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = folder / "server.properties"

@@ -12,13 +12,22 @@ from pathlib import Path
 STOP_SECONDS = 20
 
 
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on just now."""
+    """Ports that nothing listens on just now, and that this run of tests was not given before: two
+    processes that are started one after the other might both have been told the same."""
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
+        while len(found) < count:
+            one = stack.enter_context(socket.socket())
             one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+            port = one.getsockname()[1]
+            if port not in _given:
+                _given.add(port)
+                found.append(port)
+    return found
 
 
 def installed(command: str) -> str:
