@@ -3,8 +3,6 @@
 The only place that looks at the settings of Kafka; services get an EventLog and do not know which.
 """
 
-import binascii
-from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +11,7 @@ from meshkit.errors import StartError
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.log import EventLog
 from meshkit.events.position import KEY_BYTES, PositionSealer
-from meshkit.settings import PREFIX, MeshSettings, SettingsError
+from meshkit.settings import PREFIX, MeshSettings, key_in
 
 
 def kafka_connection(settings: MeshSettings) -> KafkaConnection | None:
@@ -69,16 +67,7 @@ def position_sealer(settings: MeshSettings) -> PositionSealer:
     """
     if settings.position_key is None:
         return EmbeddedData(settings.data_dir).position_sealer()
-    try:
-        key = b64decode(settings.position_key.get_secret_value(), validate=True)
-    except binascii.Error:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise SettingsError(
-            f"{PREFIX}POSITION_KEY: has to be {KEY_BYTES} bytes in base64"
-            " (openssl rand -base64 32 makes one)"
-        )
-    return PositionSealer(key)
+    return PositionSealer(key_in(settings.position_key, "POSITION_KEY", KEY_BYTES))
 
 
 __all__ = ["kafka_connection", "opened_event_log", "position_sealer"]

@@ -5,6 +5,8 @@ descriptions here (`make docs`). A value that cannot be used stops the start wit
 name and what it takes.
 """
 
+import binascii
+from base64 import b64decode
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -183,6 +185,23 @@ def settings_of(kind: type[S]) -> S:
         raise SettingsError("; ".join(problems)) from None
 
 
+def key_in(secret: SecretStr, name: str, length: int) -> bytes:
+    """Return the key of `length` bytes that the setting `name` gives in base64.
+
+    Raises SettingsError.
+    """
+    try:
+        key = b64decode(secret.get_secret_value(), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != length:
+        raise SettingsError(
+            f"{PREFIX}{name}: has to be {length} bytes in base64"
+            f" (openssl rand -base64 {length} makes one)"
+        )
+    return key
+
+
 def settings_markdown() -> str:
     """Return `docs/settings.md`: every setting with its default and meaning."""
     lines = [
@@ -204,6 +223,7 @@ __all__ = [
     "PREFIX",
     "MeshSettings",
     "SettingsError",
+    "key_in",
     "load_settings",
     "settings_markdown",
     "settings_of",

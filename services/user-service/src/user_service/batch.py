@@ -39,7 +39,7 @@ def decode_batch(media_type: str, body: bytes) -> list[Item]:
     else:
         raw = decode_json(_decode_array, body)
     if not raw:
-        raise InvalidRequest("the batch holds no user")
+        raise InvalidRequest(f"the batch holds no user: send 1 to {BATCH_MOST}")
     if len(raw) > BATCH_MOST:
         raise InvalidRequest(f"the batch holds {len(raw)} users, at most {BATCH_MOST} are taken")
     return [_decode_item(bytes(item)) for item in raw]

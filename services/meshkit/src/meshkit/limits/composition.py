@@ -1,8 +1,6 @@
 """What a service composes for its rate limits: buckets of its own, or shared with its replicas."""
 
 import asyncio
-import binascii
-from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from meshkit.limits.lender import Lender
 from meshkit.limits.peers import Peers
 from meshkit.limits.shared import SharedLimiter
 from meshkit.limits.signing import KEY_BYTES
-from meshkit.settings import PREFIX, MeshSettings, SettingsError
+from meshkit.settings import PREFIX, MeshSettings, key_in
 
 log = structlog.get_logger()
 
@@ -57,16 +55,7 @@ def peer_key(settings: MeshSettings) -> bytes | None:
     """Return the key of the replicas, None where there is none. Raises SettingsError."""
     if settings.peer_key is None:
         return None
-    try:
-        key = b64decode(settings.peer_key.get_secret_value(), validate=True)
-    except binascii.Error:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise SettingsError(
-            f"{PREFIX}PEER_KEY: has to be {KEY_BYTES} bytes in base64"
-            " (openssl rand -base64 32 makes one)"
-        )
-    return key
+    return key_in(settings.peer_key, "PEER_KEY", KEY_BYTES)
 
 
 @asynccontextmanager

@@ -40,7 +40,7 @@ class HeaderAuthenticator:
                 raise TenantMismatch("X-Tenant-Id and tenant_id name two different tenants")
             named = parameter
         if not named:
-            raise TenantRequired("the request names no tenant")
+            raise TenantRequired("the request names no tenant: send its id in X-Tenant-Id")
         return known_grammar(named)
 
 
