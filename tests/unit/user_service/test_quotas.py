@@ -16,6 +16,7 @@ from meshkit.events.log import USER_EVENTS, NewRecord, Position
 from meshkit.events.memory_log import MemoryEventLog
 from meshkit.telemetry.metrics import QUOTA_REFUSALS
 from meshkit.tenancy.policy import Enforcement, TenantPolicy
+from user_service.quotas import is_far
 from waiting import eventually
 
 A = {"X-Tenant-Id": "tenant-a"}
@@ -264,3 +265,19 @@ async def test_store_that_lost_everything_is_counted_again() -> None:
         await indexed(mesh, await create(mesh))
         await eventually(lambda: len(mesh.store._points) == 1)
         await counted(mesh, 1)
+
+
+def test_only_who_is_far_from_every_warning_is_not_looked_at_for_a_moment() -> None:
+    policy = limited(eventsPerDay=100_000, storedUsers=1_000_000)
+    assert is_far(policy, {"eventsPerDay": 69_999, "storedUsers": 700_000})
+    assert not is_far(policy, {"eventsPerDay": 70_000, "storedUsers": 0})
+    assert not is_far(policy, {"eventsPerDay": 0, "storedUsers": 790_000})
+    assert not is_far(limited(eventsPerDay=1_000), {})
+
+
+async def test_policy_with_a_smaller_quota_warns_at_once() -> None:
+    async with running_mesh(limited(eventsPerDay=1_000_000)) as mesh:
+        for _ in range(9):
+            assert "quota-warning" not in (await create(mesh)).headers
+        mesh.tenants.put(limited(eventsPerDay=12))
+        assert '"eventsPerDay";u=10;l=12' in (await create(mesh)).headers["quota-warning"]

@@ -8,20 +8,25 @@ A replacement mostly makes nobody, but may: it passes also when the store is ful
 of the limit above it (ten at least), so that the users of a full tenant can still be corrected.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from meshkit.errors import LogUnavailable, QuotaExceeded
 from meshkit.events.log import Position
 from meshkit.telemetry import metrics
-from meshkit.tenancy.policy import Enforcement, ResolvedQuota
+from meshkit.tenancy.policy import Enforcement, ResolvedQuota, TenantPolicy
 from meshkit.usage.accounts import Accounts
 from meshkit.usage.windows import EVENTS_PER_DAY, STORED_USERS
 from meshkit.web.call import Call, Header
-from meshkit.web.quotas import quota_exceeded, warning_headers
+from meshkit.web.quotas import WARNED_FROM, quota_exceeded, warning_headers
 
 _SLACK_LEAST = 10
 _SLACK_PART = 100
+# Who is so far from its first warning is not looked at again for a moment: no process accepts as
+# much in that time.
+_FAR = 10_000
+_FAR_SECONDS = 0.05
+_FAR_TENANTS_MOST = 10_000
 
 
 class WriteQuotas:
@@ -29,6 +34,7 @@ class WriteQuotas:
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
+        self._far: dict[str, tuple[TenantPolicy, float]] = {}
 
     async def charge(
         self, call: Call, events: int, *, users: bool, replaces: bool = False
@@ -60,10 +66,18 @@ class WriteQuotas:
 
     def warnings(self, call: Call) -> tuple[Header, ...]:
         """Return what to tell the tenant of quotas that are nearly used."""
-        used = self._accounts.used(call.tenant.tenant_uid)
-        headers = warning_headers(call.policy, used, self._accounts.wall_clock())
+        uid, policy, now = call.tenant.tenant_uid, call.policy, self._accounts.clock()
+        known, until = self._far.get(uid, (None, 0.0))
+        if known is policy and now < until:
+            return ()
+        used = self._accounts.used(uid)
+        headers = warning_headers(policy, used, self._accounts.wall_clock())
         if headers:
             metrics.QUOTA_WARNINGS.inc()
+        elif is_far(policy, used):
+            if len(self._far) >= _FAR_TENANTS_MOST:
+                self._far.clear()
+            self._far[uid] = policy, now + _FAR_SECONDS
         return headers
 
     def _refused(self, call: Call, quota: ResolvedQuota, count: int) -> QuotaExceeded:
@@ -79,6 +93,14 @@ class WriteQuotas:
         if not accounts.budgets.count(call.tenant, budget, events):
             metrics.QUOTA_REFUSALS.labels(EVENTS_PER_DAY, "shadow").inc(events)
         return Charge(accounts, call, events, users=users)
+
+
+def is_far(policy: TenantPolicy, used: Mapping[str, int]) -> bool:
+    """Return whether a tenant is far from being warned of any of its quotas."""
+    return all(
+        quota.unlimited or used.get(quota.name, 0) + _FAR < WARNED_FROM * quota.limit
+        for quota in policy.quotas
+    )
 
 
 class Charge:

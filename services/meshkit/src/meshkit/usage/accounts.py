@@ -41,6 +41,7 @@ class Accounts:
         wall_clock: WallClock = utc_now,
     ) -> None:
         self.topic = UsageTopic(event_log, replica)
+        self.clock = clock
         self.wall_clock = wall_clock
         self.budgets = Budgets(self.topic, fenced, clock=clock, wall_clock=wall_clock)
         self.stocks = Stocks(self.topic, fenced)

@@ -171,7 +171,10 @@ class Budgets:
             except LogUnavailable:
                 # Whoever needs it will ask again, and be told.
                 return
+            finally:
+                share.ahead = False
 
+        share.ahead = True
         task = asyncio.create_task(reserve(), name="reserve")
         self._ahead.add(task)
         task.add_done_callback(self._ahead.discard)

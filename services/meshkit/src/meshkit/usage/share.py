@@ -15,7 +15,7 @@ IDLE_SECONDS = 1.0
 @dataclass(slots=True, eq=False)
 class Share:
     """`used` for good, `tokens` reserved and unused, `asking` published and not yet read back,
-    `wanted` by requests that wait."""
+    `wanted` by requests that wait; `ahead` while more is being reserved before it is needed."""
 
     key: UsageKey
     limit: int
@@ -24,6 +24,7 @@ class Share:
     tokens: int = 0
     asking: int = 0
     wanted: int = 0
+    ahead: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _step: int = _FIRST_STEP
     _reserved_at: float = 0.0
@@ -51,7 +52,7 @@ class Share:
 
     def is_low(self) -> bool:
         """Whether less than half of what it is to hold is left, and nobody is asking for more."""
-        return self.tokens * 2 < self._step and not self.lock.locked()
+        return self.tokens * 2 < self._step and not self.ahead and not self.lock.locked()
 
     def is_idle(self, now: float) -> bool:
         """Whether it was not used lately, and nobody waits for it."""

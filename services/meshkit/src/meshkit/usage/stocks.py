@@ -101,7 +101,8 @@ class Stocks:
         """
         if quota.unlimited:
             return count
-        await self._topic.loaded()
+        if not self._topic.is_loaded:
+            await self._topic.loaded()
         held = max(0, min(count, self.room(tenant, quota) + slack))
         self._claim(tenant.tenant_uid, quota.limit).held += held
         return held
