@@ -157,20 +157,8 @@ async def under_load(folder: Path, rng: random.Random) -> AsyncIterator[tuple[En
         try:
             await mesh.start(http)
             ledger = Ledger(mesh.users_url, mesh.gateway_url, http)
-            tasks = [
-                asyncio.create_task(ledger.write(n, TENANTS[n % 3], random.Random(rng.random())))
-                for n in range(CLIENTS)
-            ]
-            tasks.append(asyncio.create_task(ledger.watch(random.Random(rng.random()))))
-            try:
+            async with ledger.clients(CLIENTS, rng):
                 yield mesh, ledger
-            finally:
-                for task in tasks:
-                    task.cancel()
-                ended = await asyncio.gather(*tasks, return_exceptions=True)
-            for one in ended:
-                if isinstance(one, AssertionError):
-                    raise one
             await mesh.ready(http)
             await ledger.settle(SETTLE_SECONDS)
             assert await mesh.dead_letters() == []

@@ -7,8 +7,8 @@ all this goes on, nobody may see a user go back to an older version.
 
 import asyncio
 import random
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,6 +106,32 @@ class Ledger:
                 line = rng.choice(self.lines)
                 with suppress(aiohttp.ClientError, TimeoutError):
                     await self._look(line)
+
+    @asynccontextmanager
+    async def clients(
+        self, count: int, rng: random.Random, users: int = 400
+    ) -> AsyncIterator[None]:
+        """Have so many clients write, and one look, for as long as the block lasts.
+
+        Raises the AssertionError of whoever saw something wrong.
+        """
+        tenants = self._tenants
+        tasks = [
+            asyncio.create_task(
+                self.write(n, tenants[n % len(tenants)], random.Random(rng.random()), users)
+            )
+            for n in range(count)
+        ]
+        tasks.append(asyncio.create_task(self.watch(random.Random(rng.random()))))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for one in ended:
+            if isinstance(one, AssertionError):
+                raise one
 
     async def settle(self, seconds: float) -> None:
         """Return once every user is what it has to be. Raises AssertionError after `seconds`."""

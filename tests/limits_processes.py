@@ -93,12 +93,13 @@ class LimitedReplicas:
         except (aiohttp.ClientError, TimeoutError):
             return ""
 
-    async def full(self, burst: int) -> None:
-        """Wait until every replica says that nothing of the limit is used."""
+    async def begin(self, burst: int) -> None:
+        """Wait until every replica says that nothing of the limit is used; count from now on."""
         async with asyncio.timeout(START_SECONDS):
             for replica in self.running:
                 while await self.remaining(replica) != burst:
                     await asyncio.sleep(0.1)
+        self.tally, self.failed, self.waited = Tally(), 0, []
 
     async def lease_p99(self) -> float:
         """Within how many seconds 99 of 100 requests for tokens were answered, as the buckets of
@@ -154,10 +155,6 @@ class LimitedReplicas:
         self.tally.fallbacks += "fallback=" in answer.headers.get("ratelimit", "")
         self.tally.add(loop.time(), 1, int(answer.status != 429))
         self.waited.append(loop.time() - began)
-
-    def fresh(self) -> None:
-        """Begin to count anew."""
-        self.tally, self.failed, self.waited = Tally(), 0, []
 
 
 @asynccontextmanager

@@ -29,23 +29,8 @@ async def load(
 ) -> AsyncIterator[Ledger]:
     """Clients that write and look for as long as the block lasts; then all has to be true."""
     ledger = Ledger(users_url, gateway_url, http, tenants)
-    rng = random.Random(7)
-    tasks = [
-        asyncio.create_task(
-            ledger.write(n, tenants[n % len(tenants)], random.Random(rng.random()), users=50)
-        )
-        for n in range(CLIENTS)
-    ]
-    tasks.append(asyncio.create_task(ledger.watch(random.Random(rng.random()))))
-    try:
+    async with ledger.clients(CLIENTS, random.Random(7), users=50):
         yield ledger
-    finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for one in ended:
-        if isinstance(one, AssertionError):
-            raise one
     await ledger.settle(60)
 
 

@@ -66,8 +66,7 @@ async def test_any_skew_admits_what_one_bucket_would(replicas: LimitedReplicas, 
     runs = {"uniform": None, "90/10": 0.9, "99/1": 0.99, "all on one": 1.0}
     failures = []
     for name, hot in runs.items():
-        await replicas.full(BURST)
-        replicas.fresh()
+        await replicas.begin(BURST)
         await replicas.traffic(SECONDS, OFFERED, skewed(replicas, hot))
         measured, p99 = result(replicas)
         tell(count, name, measured, p99)
@@ -82,14 +81,12 @@ async def test_moving_traffic_and_bursts_admit_what_one_bucket_would(
     replicas: LimitedReplicas,
 ) -> None:
     await replicas.start(8)
-    await replicas.full(BURST)
-    replicas.fresh()
+    await replicas.begin(BURST)
     for replica in replicas.running[:4]:
         await replicas.traffic(2, OFFERED, [(replica, 1.0)])
     moving, p99 = result(replicas)
     tell(8, "hot replica moves every 2 s", moving, p99)
-    await replicas.full(BURST)
-    replicas.fresh()
+    await replicas.begin(BURST)
     await asyncio.gather(*(replicas.request(r) for r in replicas.running for _ in range(40)))
     burst, p99 = result(replicas)
     tell(8, "burst at all after idle", burst, p99)
@@ -103,8 +100,7 @@ async def test_killed_owner_costs_no_excess_and_two_seconds_later_all_is_exact(
     replicas: LimitedReplicas,
 ) -> None:
     await replicas.start(4)
-    await replicas.full(BURST)
-    replicas.fresh()
+    await replicas.begin(BURST)
     loop = asyncio.get_running_loop()
     owner = replicas.owner()
     shares = [(replica, 1.0) for replica in replicas.running if replica is not owner]
@@ -126,8 +122,7 @@ async def test_frozen_owner_is_gone_after_a_while_and_starts_empty_when_it_is_ba
     replicas: LimitedReplicas,
 ) -> None:
     await replicas.start(4)
-    await replicas.full(BURST)
-    replicas.fresh()
+    await replicas.begin(BURST)
     loop = asyncio.get_running_loop()
     owner = replicas.owner()
     shares = [(replica, 1.0) for replica in replicas.running if replica is not owner]
@@ -152,8 +147,7 @@ async def test_scaling_up_and_down_costs_no_more_than_the_members_disagree(
     replicas: LimitedReplicas,
 ) -> None:
     await replicas.start(2)
-    await replicas.full(BURST)
-    replicas.fresh()
+    await replicas.begin(BURST)
     first = [(replica, 1.0) for replica in replicas.running]
     traffic = asyncio.create_task(replicas.traffic(20, OFFERED, first))
     more = await replicas.start(6)
