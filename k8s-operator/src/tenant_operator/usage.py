@@ -8,9 +8,8 @@ written stays.
 from collections.abc import Mapping
 
 from meshkit.tenancy.policy import ResolvedQuota, TenantPolicy
-from meshkit.usage.windows import STORED_USERS
+from meshkit.usage.windows import STORED_USERS, WARNED_FROM
 
-_NEARLY = 0.8
 _DIGITS = 2
 
 Used = Mapping[str, int]
@@ -52,7 +51,7 @@ def nearly_used(written: Mapping[str, str]) -> list[str]:
     found = []
     for name, text in written.items():
         used, _, limit = text.partition("/")
-        if limit.isdecimal() and used.isdecimal() and int(used) >= _NEARLY * int(limit) > 0:
+        if limit.isdecimal() and used.isdecimal() and int(used) >= WARNED_FROM * int(limit) > 0:
             found.append(f"{name} {text}")
     return found
 

@@ -16,9 +16,9 @@ from meshkit.events.log import Position
 from meshkit.telemetry import metrics
 from meshkit.tenancy.policy import Enforcement, ResolvedQuota, TenantPolicy
 from meshkit.usage.accounts import Accounts
-from meshkit.usage.windows import EVENTS_PER_DAY, STORED_USERS
+from meshkit.usage.windows import EVENTS_PER_DAY, STORED_USERS, WARNED_FROM
 from meshkit.web.call import Call, Header
-from meshkit.web.quotas import WARNED_FROM, quota_exceeded, warning_headers
+from meshkit.web.quotas import quota_exceeded, warning_headers
 
 _SLACK_LEAST = 10
 _SLACK_PART = 100

@@ -8,6 +8,8 @@ EVENTS_PER_DAY = "eventsPerDay"
 LLM_TOKENS_PER_DAY = "llmTokensPerDay"
 BUDGETS = frozenset({EVENTS_PER_DAY, LLM_TOKENS_PER_DAY})
 """The quotas that begin anew each day; any other is a stock."""
+WARNED_FROM = 0.8
+"""The part of a quota from which on people are warned."""
 
 
 def day_of(now: datetime) -> str:
@@ -38,6 +40,7 @@ __all__ = [
     "EVENTS_PER_DAY",
     "LLM_TOKENS_PER_DAY",
     "STORED_USERS",
+    "WARNED_FROM",
     "day_of",
     "days_before",
     "reset_at",

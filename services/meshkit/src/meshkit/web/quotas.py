@@ -10,11 +10,8 @@ from typing import Any
 
 from meshkit.errors import QuotaExceeded
 from meshkit.tenancy.policy import ResolvedQuota, TenantPolicy
-from meshkit.usage.windows import reset_at
+from meshkit.usage.windows import WARNED_FROM, reset_at
 from meshkit.web.call import Header
-
-WARNED_FROM = 0.8
-"""The part of a quota from which on a tenant is warned."""
 
 
 def is_nearly_used(quota: ResolvedQuota, used: int) -> bool:
@@ -74,7 +71,6 @@ def timestamp(when: datetime) -> str:
 
 
 __all__ = [
-    "WARNED_FROM",
     "is_nearly_used",
     "quota_exceeded",
     "reset_seconds",
