@@ -88,7 +88,7 @@ test: install ## Run every tier that this machine can serve, and name those it s
 	@[ -n "$${KUBEBUILDER_ASSETS:-}" ] || $(BIN)/python tests/kube_binaries.py
 	@$(BIN)/python tests/chart_tools.py
 	@$(PYTEST) tests/unit tests/contract tests/isolation tests/repo tests/charts tests/integration $(ARGS)
-	@echo "Not run: tests/e2e (make cluster-up e2e), tests/bench (make bench)."
+	@echo "Not run: tests/e2e (make cluster-up e2e), tests/tilt (make e2e-tilt), tests/bench (make bench)."
 
 .PHONY: test-unit
 test-unit: install ## Only the pure tests, in seconds
@@ -161,6 +161,12 @@ up: ## Work on the mesh in the cluster, with Tilt: what is saved runs there
 e2e: install ## Prove the mesh on the cluster of make cluster-up, about ten minutes: it kills pods
 	@PYTHONPATH=tests $(BIN)/python tests/cluster.py
 	@$(PYTEST) tests/e2e $(ARGS)
+
+.PHONY: e2e-tilt
+e2e-tilt: install ## Prove make up on kind: Tilt starts everything, and a saved file runs in the pods
+	@command -v tilt >/dev/null || { echo "error: tilt is not installed (https://tilt.dev)" >&2; exit 1; }
+	@kind/up --only-cluster
+	@$(PYTEST) tests/tilt $(ARGS)
 
 .PHONY: smoke
 smoke: install ## A first proof of the mesh on whatever cluster kubectl points at

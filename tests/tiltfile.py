@@ -68,6 +68,9 @@ class Tilt:
     def tilt_watch_file(self, path: str) -> None:
         _existing(path)
 
+    def tilt_read_file(self, path: str) -> str:
+        return _existing(path).read_text()
+
     def tilt_sync(self, source: str, target: str) -> dict[str, str]:
         _existing(source)
         return {"sync": source, "to": target}
@@ -137,7 +140,11 @@ class Tilt:
             self.objects += given["blob"]
 
     def tilt_k8s_resource(
-        self, name: str, labels: list[str], port_forwards: list[str] | None = None
+        self,
+        name: str,
+        labels: list[str],
+        port_forwards: list[str] | None = None,
+        trigger_mode: str = "auto",
     ) -> None:
         if name not in self.workloads:
             raise Wrong(f"there is no workload {name}, but {sorted(self.workloads)}")

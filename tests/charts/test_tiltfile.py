@@ -9,6 +9,7 @@ from starlark import StarlarkError
 from tiltfile import ROOT, Tilt, Wrong
 
 SOURCE = (ROOT / "Tiltfile").read_text()
+RELOADER = (ROOT / "kind/live.py").read_text()
 
 Execute = Callable[..., Tilt]
 
@@ -47,9 +48,12 @@ def test_our_processes_start_again_when_a_file_arrives(executed: Execute) -> Non
     for name, workload in executed().workloads.items():
         if workload["kind"] == "Deployment":
             (container,) = workload["spec"]["template"]["spec"]["containers"]
-            assert container["command"][0] == "watchfiles", name
+            *program, command = container["command"]
+            assert program == ["python", "-c", RELOADER], name
+            assert (ROOT / ".venv/bin" / command).exists()
             (live,) = (one["value"] for one in container["env"] if one["name"] == "PYTHONPATH")
             assert live in SOURCE
+            assert live in RELOADER
 
 
 @pytest.mark.parametrize(
