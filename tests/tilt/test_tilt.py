@@ -104,7 +104,9 @@ def _license(url: str) -> str:
 
 def _pods() -> set[str]:
     """The uids of the services' pods."""
-    found = Cluster(DISPOSABLE).get("pods", "-l", "app.kubernetes.io/name in (user-service,ai-gateway)")
+    found = Cluster(DISPOSABLE).get(
+        "pods", "-l", "app.kubernetes.io/name in (user-service,ai-gateway)"
+    )
     return {
         one["metadata"]["uid"]
         for one in found["items"]
