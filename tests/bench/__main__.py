@@ -15,6 +15,7 @@ from bench import (
     operator_faults,
     operator_start,
     propagation,
+    sizing,
     upsert,
 )
 from bench.document import write_document
@@ -28,6 +29,7 @@ BENCHMARKS = (
     ingest,
     fairness,
     freshness,
+    sizing,
     kills,
     operator_cost,
     propagation,

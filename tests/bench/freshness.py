@@ -62,9 +62,9 @@ class Client:
         ports = [int(url.rpartition(":")[2]) for url in (mesh.users_url, mesh.gateway_url)]
         return cls(await connect(ports[0]), await connect(ports[1]))
 
-    async def write(self, start: int, count: int) -> str:
+    async def write(self, start: int, count: int, tenant: str = LOAD) -> str:
         """Create a batch; return its last position."""
-        answer = await self._writer.request(post("/users:batch", users(start, count), LOAD))
+        answer = await self._writer.request(post("/users:batch", users(start, count), tenant))
         assert answer[:3] == b"202", answer
         position: str = json.loads(answer[3:])["results"][-1]["position"]
         return position

@@ -167,6 +167,7 @@ class FeatureExtractor:
 
     def __call__(self, texts: Sequence[str]) -> Features:
         """Return the features of all texts."""
-        if self._features is None or texts is not self._texts:
+        # Equal and not the same: whoever searches asks twice with lists of its own.
+        if self._features is None or texts != self._texts:
             self._texts, self._features = texts, extract(texts)
         return self._features

@@ -6,6 +6,7 @@ deviation near 1 / sqrt(dimension) (Weinberger et al., ICML 2009). The same text
 vector on every machine.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ class HashEmbedder:
     @property
     def noise_floor(self) -> float:
         """Four standard deviations of the cosine of unrelated texts: one in 30,000 is above."""
-        return float(_NOISE_SIGMAS / np.sqrt(self._dimension))
+        return _NOISE_SIGMAS / math.sqrt(self._dimension)
 
     @property
     def fusion_weight(self) -> float:
