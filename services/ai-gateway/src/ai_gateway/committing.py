@@ -18,8 +18,8 @@ from meshkit.telemetry import metrics
 log = structlog.get_logger()
 
 # Making the embedded store durable holds up searches, by some 7 ms and 6 µs a point: so it is done
-# often, before it becomes long, but not in more than a part of the time, where a disk is slow. What is
-# not committed is read again.
+# often, before it becomes long, but in no more than a part of the time, where a disk is slow. What
+# is not committed is read again.
 COMMIT_EVERY_SECONDS = 0.2
 _PART_OF_TIME = 0.1
 # What is left uncommitted is read again: nothing to hold up a stop for.
