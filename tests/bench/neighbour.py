@@ -32,8 +32,8 @@ from bench.engines import lacking
 from bench.freshness import users
 from bench.harness import Figure, Result, console, cpu_seconds, percentile, ratios, report
 from bench.load import Connections, closed_loop, get, open_loop, post
+from bench.noise import NICE, Told
 from bench.noise import TENANT as NOISY
-from bench.noise import Told
 from builders import tenant_document
 from engine_mesh import EngineMesh
 from ledger import TENANTS
@@ -206,7 +206,9 @@ class Street:
 
     async def _measured(self, made: Noise | None) -> Round:
         await self.victim.live(_WARM_SECONDS)
-        pids = {name: self._mesh.services[name].pid for name in _SERVICES}
+        mesh = self._mesh
+        pids = {name: mesh.services[name].pid for name in _SERVICES}
+        pids |= {"Kafka": mesh.broker.pid, "Qdrant endpoint": mesh.store.pid}
         if made is not None:
             pids["the noisy one"] = made.pid
         before = {name: cpu_seconds(pid) for name, pid in pids.items()}
@@ -302,7 +304,9 @@ async def refusals(mesh: EngineMesh, ports: tuple[int, int], rounds: int) -> lis
     return results
 
 
-KINDS = {"alone": (0, False), "10": (10, False), "100": (100, False), "elsewhere": (100, True)}
+ALONE, TEN, HUNDRED, ELSEWHERE = "alone", "10 times", "100 times", "100 times elsewhere"
+# How many times its limit the noisy one sends, and whether to the decoy.
+KINDS = {ALONE: (0, False), TEN: (10, False), HUNDRED: (100, False), ELSEWHERE: (100, True)}
 
 
 async def measure(street: Street, rounds: int) -> list[Result]:
@@ -315,35 +319,22 @@ async def measure(street: Street, rounds: int) -> list[Result]:
             times, elsewhere = KINDS[kind]
             one = await street.round(times, elsewhere=elsewhere)
             seen[kind].append(one)
-            console.print(f"{kind:9} {one}")
+            console.print(f"{kind}: {one}")
             if one.told is not None:
-                console.print(f"{'':9} {one.told}")
+                console.print(f"  {one.told}")
     return rows(seen)
 
 
 def rows(seen: Mapping[str, Sequence[Round]]) -> list[Result]:
     """Return row 11 of some rounds by kind."""
-    sent = [
-        f"{Figure.of([one.told.sent / one.told.seconds / LIMIT for one in seen[kind] if one.told])}"
-        for kind in ("10", "100")
-    ]
-    shares = ", ".join(
-        f"{name} {Figure.of([one.cpu[name] * 100 for one in seen['100']])}"
-        for name in seen["100"][0].cpu
-    )
-    context = (
-        f"the limit is {LIMIT} a second; sent {' and '.join(sent)} times that;"
-        f" % of a core, of two, at 100 times: {shares}"
-    )
     results = []
-    for name, what in (
-        ("fresh", "from 202 to searchable"),
-        ("accept", "until the 202"),
-        ("search", "of a search"),
+    for name, what, context in (
+        ("fresh", "from 202 to searchable", f"; {circumstances(seen)}"),
+        ("accept", "until the 202", ""),
+        ("search", "of a search", ""),
     ):
         p99 = {kind: [getattr(one, name) for one in rounds] for kind, rounds in seen.items()}
-        worst = [max(pair) for pair in zip(p99["10"], p99["100"], strict=True)]
-        inflation = ratios(worst, p99["alone"])
+        ten, hundred, elsewhere = (ratios(p99[k], p99[ALONE]) for k in (TEN, HUNDRED, ELSEWHERE))
         times = ", ".join(
             f"{kind} {Figure.of([one * 1e3 for one in series])}" for kind, series in p99.items()
         )
@@ -353,14 +344,30 @@ def rows(seen: Mapping[str, Sequence[Round]]) -> list[Result]:
                 f"through HTTP, a victim's p99 {what} beside a neighbour at 10 and 100 times its"
                 " limit, against alone",
                 "≤ 1.25",
-                str(inflation),
-                inflation.median <= 1.25,
-                f"ms: {times}; 100 against 10 {ratios(p99['100'], p99['10'])}; with the noise going"
-                f" elsewhere {ratios(p99['elsewhere'], p99['alone'])}"
-                + (f"; {context}" if name == "fresh" else ""),
+                f"{ten} and {hundred}",
+                max(ten.median, hundred.median) <= 1.25,
+                f"ms: {times}; 100 times against 10 {ratios(p99[HUNDRED], p99[TEN])}, with the"
+                f" noise going elsewhere against alone {elsewhere}{context}",
             )
         )
     return results
+
+
+def circumstances(seen: Mapping[str, Sequence[Round]]) -> str:
+    """Return what was sent, and who had the machine."""
+    sent = [
+        Figure.of([one.told.sent / one.told.seconds / LIMIT for one in seen[kind] if one.told])
+        for kind in (TEN, HUNDRED)
+    ]
+    shares = [
+        f"{name} {Figure.of([one.cpu[name] * 100 for one in seen[HUNDRED]])}"
+        for name in seen[HUNDRED][0].cpu
+    ]
+    return (
+        f"its limit is {LIMIT} creates and {LIMIT} searches a second, it sent {sent[0]} and"
+        f" {sent[1]} times that, on the same cores (nice {NICE}); % of a core at 100 times:"
+        f" {', '.join(shares)}"
+    )
 
 
 async def through_services(*, quick: bool) -> list[Result]:
