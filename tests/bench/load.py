@@ -13,6 +13,9 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
+# Well below the time after which a server closes what idles.
+_IDLE_SECONDS = 20.0
+
 
 def first_answer(data: bytes) -> tuple[bytes, bytes, bytes] | None:
     """Return the status, the body and what follows of the first answer in `data`, None while it is
@@ -54,6 +57,11 @@ class Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionError("the server closed the connection"))
 
+    def close(self) -> None:
+        """Close it."""
+        assert self.transport is not None
+        self.transport.close()
+
     async def request(self, request: bytes) -> bytes:
         """Send a request; return the three digits of the status and the body."""
         assert self.transport is not None
@@ -74,14 +82,24 @@ class Connections:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._free: list[Connection] = []
+        self._free: list[tuple[float, Connection]] = []
 
     async def request(self, request: bytes) -> bytes:
         """Send a request; return the three digits of the status and the body."""
-        connection = self._free.pop() if self._free else await connect(self._port)
+        connection = self._free_one() or await connect(self._port)
         answer = await connection.request(request)
-        self._free.append(connection)
+        self._free.append((time.monotonic(), connection))
         return answer
+
+    def _free_one(self) -> Connection | None:
+        """The one used last, unless the server may be about to close it."""
+        since, connection = self._free.pop() if self._free else (0.0, None)
+        if connection is None or time.monotonic() - since < _IDLE_SECONDS:
+            return connection
+        for _, older in [*self._free, (since, connection)]:
+            older.close()
+        self._free.clear()
+        return None
 
 
 class Flood(asyncio.Protocol):
@@ -149,8 +167,7 @@ async def closed_loop(
             answer = await connection.request(make())
             latencies.append(time.perf_counter() - started)
             assert answer[:3] == status, answer
-        assert connection.transport is not None
-        connection.transport.close()
+        connection.close()
 
     await asyncio.gather(*(client() for _ in range(connections)))
     return latencies

@@ -5,8 +5,11 @@ The real services, each a process, over a real Kafka and a Qdrant endpoint. The 
 searches users at a steady rate, by the clock, well within its limits: how long until the 202, from
 then until a search returns the user, and how long a search takes. The noisy one sends creates and
 searches from a process of its own (`bench.noise`), and the rounds take turns with those without it.
-So do rounds in which it sends as much to a server that has nothing to do with ours (`bench.decoy`):
-all of this shares one machine, and what that costs is not what the services let happen.
+
+Two more kinds of rounds say where a difference comes from. In one the neighbour sends just what its
+limit allows, so that nothing is refused: that much work of others was agreed to. In the other it
+sends a hundred times its limit to a server that has nothing to do with ours (`bench.decoy`): all of
+this shares one machine, and what that costs is not what the services let happen.
 
 What is measured has to be what is claimed, or this fails: the victim is never refused, the noisy
 one gets its limit, no more and no less, and 429 for everything else.
@@ -228,7 +231,7 @@ def _port(url: str) -> int:
 def _fair(told: Told) -> None:
     """Assert that the noisy one got what is its due."""
     for answers, admitted in ((told.writes, "202"), (told.searches, "200")):
-        assert set(answers) == {admitted, "429"}, answers
+        assert set(answers) <= {admitted, "429"}, answers
         assert sum(answers.values()) == told.sent, answers
         count = answers[admitted]
         assert within_limit(count, LIMIT, LIMIT, told.seconds, told.answered), told
@@ -304,9 +307,16 @@ async def refusals(mesh: EngineMesh, ports: tuple[int, int], rounds: int) -> lis
     return results
 
 
-ALONE, TEN, HUNDRED, ELSEWHERE = "alone", "10 times", "100 times", "100 times elsewhere"
+ALONE, WITHIN, TEN, HUNDRED = "alone", "within", "10 times", "100 times"
+ELSEWHERE = "100 times elsewhere"
 # How many times its limit the noisy one sends, and whether to the decoy.
-KINDS = {ALONE: (0, False), TEN: (10, False), HUNDRED: (100, False), ELSEWHERE: (100, True)}
+KINDS = {
+    ALONE: (0, False),
+    WITHIN: (1, False),
+    TEN: (10, False),
+    HUNDRED: (100, False),
+    ELSEWHERE: (100, True),
+}
 
 
 async def measure(street: Street, rounds: int) -> list[Result]:
@@ -334,7 +344,9 @@ def rows(seen: Mapping[str, Sequence[Round]]) -> list[Result]:
         ("search", "of a search", ""),
     ):
         p99 = {kind: [getattr(one, name) for one in rounds] for kind, rounds in seen.items()}
-        ten, hundred, elsewhere = (ratios(p99[k], p99[ALONE]) for k in (TEN, HUNDRED, ELSEWHERE))
+        ten, hundred, within, elsewhere = (
+            ratios(p99[kind], p99[ALONE]) for kind in (TEN, HUNDRED, WITHIN, ELSEWHERE)
+        )
         times = ", ".join(
             f"{kind} {Figure.of([one * 1e3 for one in series])}" for kind, series in p99.items()
         )
@@ -346,8 +358,9 @@ def rows(seen: Mapping[str, Sequence[Round]]) -> list[Result]:
                 "≤ 1.25",
                 f"{ten} and {hundred}",
                 max(ten.median, hundred.median) <= 1.25,
-                f"ms: {times}; 100 times against 10 {ratios(p99[HUNDRED], p99[TEN])}, with the"
-                f" noise going elsewhere against alone {elsewhere}{context}",
+                f"with a neighbour within its limit {within}, with the noise going elsewhere"
+                f" {elsewhere}; 100 times against within {ratios(p99[HUNDRED], p99[WITHIN])},"
+                f" against 10 times {ratios(p99[HUNDRED], p99[TEN])}; ms: {times}{context}",
             )
         )
     return results
@@ -385,7 +398,7 @@ async def through_services(*, quick: bool) -> list[Result]:
             async with aiohttp.ClientSession() as http:
                 await mesh.start(http)
             async with decoy() as decoy_port:
-                street = Street(mesh, decoy_port, 4.0 if quick else 20.0)
+                street = Street(mesh, decoy_port, 4.0 if quick else 15.0)
                 await street.victim.move_in()
                 results = await measure(street, 2 if quick else 5)
             results += await refusals(mesh, street.ports, 2 if quick else 5)

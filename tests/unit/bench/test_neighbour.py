@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.neighbour import ALONE, ELSEWHERE, HUNDRED, KINDS, TEN, Round, rows
+from bench.neighbour import HUNDRED, KINDS, TEN, Round, rows
 from bench.noise import Told
 
 TOLD = Told(4000, 2.0, 2.1, {"202": 50, "429": 3950}, {"200": 50, "429": 3950}, 0.2)
@@ -13,9 +13,8 @@ def round_of(p99: float) -> Round:
 
 
 def fresh_row(**p99: float) -> tuple[str, bool]:
-    by_kind = {ALONE: 1.0, TEN: 1.0, HUNDRED: 1.0, ELSEWHERE: 1.0}
-    by_kind |= {TEN: p99.get("ten", 1.0), HUNDRED: p99.get("hundred", 1.0)}
-    row = rows({kind: [round_of(by_kind[kind])] for kind in KINDS})[0]
+    by_kind = {TEN: p99.get("ten", 1.0), HUNDRED: p99.get("hundred", 1.0)}
+    row = rows({kind: [round_of(by_kind.get(kind, 1.0))] for kind in KINDS})[0]
     return row.measured, row.met
 
 
