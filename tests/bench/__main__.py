@@ -11,6 +11,7 @@ from bench import (
     ingest,
     kills,
     limiter,
+    neighbour,
     operator_cost,
     operator_faults,
     operator_start,
@@ -23,6 +24,7 @@ from bench.document import write_document
 BENCHMARKS = (
     embedding,
     limiter,
+    neighbour,
     accept,
     consume,
     upsert,

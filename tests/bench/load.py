@@ -2,17 +2,37 @@
 
 Closed loop for CPU per request (each connection sends its next request when it has the answer),
 open loop for latency (requests start by the clock, so a slow answer delays no later start and a
-wait in line counts as latency).
+wait in line counts as latency). A flood is an open loop that looks at nothing but the status.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import cast
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+# Well below the time after which a server closes what idles.
+_IDLE_SECONDS = 20.0
+
+
+def first_answer(data: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Return the status, the body and what follows of the first answer in `data`, None while it is
+    not whole. Answers have a Content-Length."""
+    head, found, rest = data.partition(b"\r\n\r\n")
+    if not found:
+        return None
+    lower = head.lower()
+    at = lower.find(b"content-length:")
+    length = int(lower[at + 15 :].split(b"\r\n", 1)[0])
+    if len(rest) < length:
+        return None
+    return head[9:12], rest[:length], rest[length:]
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive HTTP/1.1 connection; answers have a Content-Length or are chunked."""
+    """One keep-alive HTTP/1.1 connection."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -25,22 +45,22 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        lower = head.lower()
-        at = lower.find(b"content-length:")
-        length = int(lower[at + 15 :].split(b"\r\n", 1)[0])
-        if len(rest) >= length and self._answer is not None:
-            self._buffer = rest[length:]
+        found = first_answer(self._buffer)
+        if found is not None and self._answer is not None:
+            status, body, self._buffer = found
             answer, self._answer = self._answer, None
             # Cancelled, where the stream was stopped in the middle of a request.
             if not answer.done():
-                answer.set_result(head[9:12] + rest[:length])
+                answer.set_result(status + body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionError("the server closed the connection"))
+
+    def close(self) -> None:
+        """Close it."""
+        assert self.transport is not None
+        self.transport.close()
 
     async def request(self, request: bytes) -> bytes:
         """Send a request; return the three digits of the status and the body."""
@@ -54,6 +74,64 @@ async def connect(port: int) -> Connection:
     """Connect to a local port."""
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
+    return connection
+
+
+class Connections:
+    """As many connections to a port as requests are under way at once."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._free: list[tuple[float, Connection]] = []
+
+    async def request(self, request: bytes) -> bytes:
+        """Send a request; return the three digits of the status and the body."""
+        connection = self._free_one() or await connect(self._port)
+        answer = await connection.request(request)
+        self._free.append((time.monotonic(), connection))
+        return answer
+
+    def _free_one(self) -> Connection | None:
+        """The one used last, unless the server may be about to close it."""
+        since, connection = self._free.pop() if self._free else (0.0, None)
+        if connection is None or time.monotonic() - since < _IDLE_SECONDS:
+            return connection
+        for _, older in [*self._free, (since, connection)]:
+            older.close()
+        self._free.clear()
+        return None
+
+
+class Flood(asyncio.Protocol):
+    """A connection on which requests wait for no answer; the answers are counted by status."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.answers: Counter[str] = Counter()
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # As above.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while found := first_answer(self._buffer):
+            status, _, self._buffer = found
+            self.answers[status.decode()] += 1
+
+    def send(self, request: bytes) -> None:
+        """Send a request."""
+        assert self._transport is not None
+        self.sent += 1
+        self._transport.write(request)
+
+
+async def flood(port: int) -> Flood:
+    """Connect to a local port, to flood it."""
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(Flood, "127.0.0.1", port)
     return connection
 
 
@@ -89,8 +167,22 @@ async def closed_loop(
             answer = await connection.request(make())
             latencies.append(time.perf_counter() - started)
             assert answer[:3] == status, answer
-        assert connection.transport is not None
-        connection.transport.close()
+        connection.close()
 
     await asyncio.gather(*(client() for _ in range(connections)))
     return latencies
+
+
+async def open_loop(
+    rate: float, count: int, act: Callable[[int, float], Coroutine[Any, Any, T]]
+) -> list[T]:
+    """Start `act` `count` times, `rate` times a second by the clock, whatever the earlier ones do;
+    it is told its number and when it was due (as time.perf_counter has it). Return the results."""
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        tasks = []
+        for number in range(count):
+            due = began + number / rate
+            await asyncio.sleep(max(due - time.perf_counter(), 0.0))
+            tasks.append(group.create_task(act(number, due)))
+    return [task.result() for task in tasks]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -12,6 +13,7 @@ from meshkit.errors import LogUnavailable
 from meshkit.events.log import USER_EVENTS, NewRecord, Position, Record
 from meshkit.events.memory_log import MemoryEventLog
 from meshkit.events.position import PositionSealer, Written
+from user_service.validation import validated
 
 A = {"X-Tenant-Id": "tenant-a"}
 ALICE = {"name": "Alice Doe", "email": "alice@example.com"}
@@ -145,6 +147,17 @@ async def test_batch_over_the_bucket_is_taken_in_part() -> None:
         assert (refused["code"], refused["retryAfterSeconds"]) == ("rate-limited", 0.5)
         assert answer.headers["ratelimit"].startswith('"users.write";r=0')
         assert (again.status_code, again.headers["retry-after"]) == (429, "1")
+
+
+async def test_batch_is_read_as_far_as_the_limit_admits() -> None:
+    limit = make_limit("users.write", requests=3, window_seconds=3600)
+    with mock.patch("user_service.batch.validated", wraps=validated) as read:
+        async with running_mesh(make_policy("tenant-a", limit)) as mesh:
+            answer = await mesh.users.post("/users:batch", headers=A, json=[ALICE] * 4 + [1])
+            again = await mesh.users.post("/users:batch", headers=A, json=[ALICE] * 5)
+    codes = [result["problem"]["code"] for result in answer.json()["results"][3:]]
+    assert (codes, again.status_code) == (["rate-limited"] * 2, 429)
+    assert read.call_count == 3
 
 
 @pytest.mark.parametrize(

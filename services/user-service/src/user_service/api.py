@@ -65,7 +65,7 @@ def user_operations(
         decision = await limits.charge(call, WRITE_LIMIT, len(call.body), partial=True)
         results = await accept_batch(
             call,
-            decision.admitted,
+            decision,
             service,
             quotas,
             idempotency_key=_idempotency_key(call),

@@ -3,13 +3,18 @@
 One bad user does not cost the others their place, and a batch larger than the tenant's bucket is
 not refused whole: the first items that the rate limit admits are taken, the others say when to
 come again. So it is with quotas: the first valid ones that there is room for are taken.
+
+What the rate limit does not admit is not looked into: whoever is over it would still have a
+thousand users read in each request, at everybody's cost.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from meshkit.errors import InvalidRequest, MeshError
+from meshkit.limits.gcra import Decision
 from meshkit.web.body import decode_json
 from meshkit.web.call import Call
 from meshkit.web.problem import problem_document
@@ -22,14 +27,12 @@ from user_service.validation import validated
 NDJSON = "application/x-ndjson"
 BATCH_BYTES = 1024 * 1024
 
-Item = UserInput | MeshError
-
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_user = msgspec.json.Decoder(UserInput).decode
 
 
-def decode_batch(media_type: str, body: bytes) -> list[Item]:
-    """Return the users of a batch in order, each decoded or refused.
+def decode_batch(media_type: str, body: bytes) -> Sequence[bytes | msgspec.Raw]:
+    """Return the users of a batch in order, each as it came.
 
     Raises MalformedBody or InvalidRequest where the batch as a whole cannot be read.
     """
@@ -42,10 +45,10 @@ def decode_batch(media_type: str, body: bytes) -> list[Item]:
         raise InvalidRequest(f"the batch holds no user: send 1 to {BATCH_MOST}")
     if len(raw) > BATCH_MOST:
         raise InvalidRequest(f"the batch holds {len(raw)} users, at most {BATCH_MOST} are taken")
-    return [_decode_item(bytes(item)) for item in raw]
+    return raw
 
 
-def _decode_item(raw: bytes) -> Item:
+def _decode_item(raw: bytes | msgspec.Raw) -> UserInput | MeshError:
     try:
         return validated(decode_json(_decode_user, raw))
     except MeshError as error:
@@ -53,19 +56,23 @@ def _decode_item(raw: bytes) -> Item:
 
 
 async def accept_batch(
-    call: Call, admitted: int, service: UserService, quotas: WriteQuotas, **event: Any
+    call: Call, decision: Decision, service: UserService, quotas: WriteQuotas, **event: Any
 ) -> list[ItemAccepted | ItemRejected]:
-    """Publish the valid ones of the first `admitted` users, as far as quotas have room; return a
-    result for every user. Raises QuotaExceeded where there is room for none."""
+    """Publish the valid ones of the users that the rate limit admits, which are the first, as far
+    as quotas have room; return a result for every user. Raises QuotaExceeded where there is room
+    for none."""
     results: dict[int, ItemAccepted | ItemRejected] = {}
     valid: list[tuple[int, UserInput]] = []
-    for index, item in enumerate(call.body):
-        if index >= admitted and call.decision is not None:
-            item = rate_limited(call.policy, call.decision)
+    for index, raw in enumerate(call.body[: decision.admitted]):
+        item = _decode_item(raw)
         if isinstance(item, MeshError):
             results[index] = ItemRejected(index, problem_document(item, call.request_id))
         else:
             valid.append((index, item))
+    if decision.admitted < len(call.body):
+        problem = problem_document(rate_limited(call.policy, decision), call.request_id)
+        late = range(decision.admitted, len(call.body))
+        results |= {index: ItemRejected(index, problem) for index in late}
     if valid:
         with await quotas.charge(call, len(valid), users=True) as charge:
             if charge.refusal is not None:

@@ -110,6 +110,7 @@ ACKNOWLEDGEMENT_FAILURES = Counter(
 )
 
 _requests: dict[tuple[str, int], Counter] = {}
+_refusals: dict[tuple[str, str], Counter] = {}
 
 
 def count_request(operation: str, status: int) -> None:
@@ -121,8 +122,11 @@ def count_request(operation: str, status: int) -> None:
 
 
 def count_refusal(limit: str, enforcement: str) -> None:
-    """Count one request over a rate limit."""
-    REFUSALS.labels(limit, enforcement).inc()
+    """Count one request over a rate limit, in a child that is kept as above."""
+    counter = _refusals.get((limit, enforcement))
+    if counter is None:
+        counter = _refusals[limit, enforcement] = REFUSALS.labels(limit, enforcement)
+    counter.inc()
 
 
 def exposition() -> tuple[bytes, str]:

@@ -8,10 +8,12 @@ a new one takes the place of one that idles. And a head is refused at a size tha
 
 import asyncio
 import resource
+from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from meshkit.telemetry import metrics
+from meshkit.web.outgoing import Outgoing
 
 HEAD_BYTES_MOST = 32 * 1024
 # For the log, the engine, brokers and the admin ports.
@@ -46,7 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection in, in the place of one that idles where there are too many."""
         full = len(self.connections) >= connections_most()
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Outgoing(transport)))
         if full:
             metrics.CONNECTIONS_DROPPED.inc()
             idle = (one for one in self.connections if one is not self and _idles(one))
