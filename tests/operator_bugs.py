@@ -57,7 +57,7 @@ def writes_statuses_without_comparing(patch: pytest.MonkeyPatch) -> None:
 
 def lists_do_not_remove(patch: pytest.MonkeyPatch) -> None:
     def listed(self: Objects, objects: Any, version: int) -> set[str]:
-        return {name_of(found) for found in objects if self.saw(found)}
+        return {found.name for found in objects if self.saw(found.read())}
 
     patch.setattr(Objects, "listed", listed)
 

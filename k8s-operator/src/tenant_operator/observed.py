@@ -67,6 +67,7 @@ _read = msgspec.json.Decoder(Object).decode
 class Kept:
     """An object as JSON, and what is asked of all objects. `tenant_uid` is that of a policy."""
 
+    name: str
     version: int
     tenant_uid: str | None
     content: bytes
@@ -79,7 +80,12 @@ class Kept:
         content = msgspec.json.encode(found | {"metadata": metadata})
         # Copied, because msgspec allocates up to half as much again and does not give it back.
         content = bytes(memoryview(content))
-        return cls(version_of(found), (found.get("spec") or {}).get("tenantUid"), content)
+        tenant_uid = (found.get("spec") or {}).get("tenantUid")
+        return cls(name_of(found), version_of(found), tenant_uid, content)
+
+    def read(self) -> Object:
+        """Return the object: the caller's own."""
+        return _read(self.content)
 
 
 class Objects:
@@ -94,7 +100,7 @@ class Objects:
     def get(self, name: str) -> Object | None:
         """Return an object as last seen, the caller's own; None where there is none."""
         kept = self._objects.get(name)
-        return None if kept is None else _read(kept.content)
+        return None if kept is None else kept.read()
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -109,33 +115,39 @@ class Objects:
 
     def saw(self, found: Object) -> bool:
         """Take an object in; return whether it is news."""
-        name, version = name_of(found), version_of(found)
-        known = self._objects.get(name)
-        if known is not None and version <= known.version:
+        if not self._is_news(name_of(found), version_of(found)):
             return False
-        if known is None and version <= max(self._listed_at, self._gone.get(name, -1)):
-            return False
-        self._gone.pop(name, None)
-        self._objects[name] = Kept.of(found)
+        self._keep(Kept.of(found))
         return True
 
     def removed(self, found: Object) -> bool:
         """Take in that an object was removed, as it was then; return whether that is news."""
         return self._remove(name_of(found), version_of(found))
 
-    def listed(self, objects: Iterable[Object], version: int) -> set[str]:
+    def listed(self, objects: Iterable[Kept], version: int) -> set[str]:
         """Take in a list of all there was at a version; return the names of what is news. The
         list may be older than what is known."""
         news, present = set(), set()
         for found in objects:
-            present.add(name_of(found))
-            if self.saw(found):
-                news.add(name_of(found))
+            present.add(found.name)
+            if self._is_news(found.name, found.version):
+                self._keep(found)
+                news.add(found.name)
         missing = [name for name in self._objects if name not in present]
         news |= {name for name in missing if self._remove(name, version)}
         self._listed_at = max(self._listed_at, version)
         self._gone = {name: at for name, at in self._gone.items() if at > version}
         return news
+
+    def _is_news(self, name: str, version: int) -> bool:
+        known = self._objects.get(name)
+        if known is not None:
+            return version > known.version
+        return version > max(self._listed_at, self._gone.get(name, -1))
+
+    def _keep(self, found: Kept) -> None:
+        self._gone.pop(found.name, None)
+        self._objects[found.name] = found
 
     def _remove(self, name: str, version: int) -> bool:
         known = self._objects.get(name)

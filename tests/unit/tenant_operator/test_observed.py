@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import make_policy
-from tenant_operator.observed import Objects, Observed
+from tenant_operator.observed import Kept, Objects, Observed
 
 
 def thing(name: str, version: int, **spec: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_list_removes_what_it_lacks_but_not_what_came_after_it() -> None:
     objects = Objects()
     objects.saw(thing("gone", 3))
     objects.saw(thing("later", 12))
-    assert objects.listed([thing("new", 4)], 10) == {"gone", "new"}
+    assert objects.listed([Kept.of(thing("new", 4))], 10) == {"gone", "new"}
     assert versions(objects) == {"later": 12, "new": 4}
 
 
@@ -112,7 +112,7 @@ def test_any_order_and_repetition_of_events_ends_in_the_newest_state(
         else:
             objects.removed(one)
     # A removal that nobody was there for leaves no trace; a list then says what is.
-    newest = [events[-1][1]] if history[-1] else []
+    newest = [Kept.of(events[-1][1])] if history[-1] else []
     objects.listed(newest, len(history))
     assert versions(objects) == ({"a": len(history)} if history[-1] else {})
 
