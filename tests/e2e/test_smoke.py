@@ -73,8 +73,8 @@ async def _answer(
 ) -> dict[str, Any]:
     """Return what is answered with this status, after having waited where that was asked for.
 
-    Whoever comes to own a bucket begins with an empty one: where the replicas have just changed even
-    a tenant's first request may have to wait.
+    Whoever comes to own a bucket begins with an empty one: where the replicas have just changed
+    even a tenant's first request may have to wait.
     """
     async with asyncio.timeout(60):
         while True:
