@@ -11,14 +11,14 @@ from tenant_operator import deletion, policies, reconcile
 from tenant_operator import status as statuses
 from tenant_operator.cluster import KubeCluster
 from tenant_operator.membership import Membership
-from tenant_operator.observed import Objects, Observed, name_of, wanted_uid
+from tenant_operator.observed import Kept, Objects, Observed, name_of, wanted_uid
 from tenant_operator.reconcile import Reconciler
 from tenant_operator.work_queue import WorkQueue
 
 
 def takes_any_version(patch: pytest.MonkeyPatch) -> None:
     def saw(self: Objects, found: Object) -> bool:
-        self._objects[name_of(found)] = found
+        self._objects[name_of(found)] = Kept.of(found)
         return True
 
     patch.setattr(Objects, "saw", saw)
@@ -57,7 +57,7 @@ def writes_statuses_without_comparing(patch: pytest.MonkeyPatch) -> None:
 
 def lists_do_not_remove(patch: pytest.MonkeyPatch) -> None:
     def listed(self: Objects, objects: Any, version: int) -> set[str]:
-        return {name_of(found) for found in objects if self.saw(found)}
+        return {found.name for found in objects if self.saw(found.read())}
 
     patch.setattr(Objects, "listed", listed)
 

@@ -13,7 +13,7 @@ from meshkit.kube.objects import KubeUnavailable, NotFound, Object, Resource
 from meshkit.tenancy.resources import POLICIES
 from operator_rig import Told
 from tenant_operator.cluster import KubeCluster
-from tenant_operator.observed import name_of, own_uid
+from tenant_operator.observed import Kept, name_of, own_uid
 
 _FAULTY = ("tenant", "apply_policy", "delete_policy", "apply_status", "hold_until_erased", "tell")
 
@@ -37,11 +37,11 @@ class FaultyCluster(KubeCluster):
         super().__init__(client)
         self.client = client
         self._weather = weather
-        self._lists: dict[Resource, list[tuple[Sequence[Object], int]]] = {}
+        self._lists: dict[Resource, list[tuple[Sequence[Kept], int]]] = {}
         self.writes = 0
         self.wrong: list[str] = []
 
-    async def listed(self, resource: Resource) -> tuple[Sequence[Object], int]:
+    async def listed(self, resource: Resource) -> tuple[Sequence[Kept], int]:
         """A list as it is now, as it was at some time before, or none."""
         if self._weather.strikes(0.1):
             raise KubeUnavailable("no list, says the weather")

@@ -50,6 +50,16 @@ async def until_gone(client: KubeClient, name: str) -> None:
             await asyncio.sleep(0.01)
 
 
+async def until_told(client: KubeClient, *event: str) -> None:
+    """Wait for an Event of this reason and type: it comes after the status."""
+    async with asyncio.timeout(20):
+        while True:
+            events, _ = await client.list(EVENTS)
+            if event in [(one["reason"], one["type"]) for one in events]:
+                return
+            await asyncio.sleep(0.01)
+
+
 def write_rate(found: Object) -> int:
     (limit,) = [one for one in found["spec"]["rateLimits"] if one["name"] == "users.write"]
     requests: int = limit["requests"]
@@ -121,9 +131,7 @@ async def test_bad_plan_name_leaves_the_last_policy_in_force(client: KubeClient)
         assert condition(found, "Ready")["status"] == "False"
         assert await policy(client, "tenant-a") == before
         assert found["status"]["policyRevision"] == before["spec"]["revision"]
-        events, _ = await client.list(EVENTS)
-        told = [(one["reason"], one["type"]) for one in events]
-        assert ("UnknownPlan", "Warning") in told
+        await until_told(client, "UnknownPlan", "Warning")
         # The plan that was meant arrives: nobody has to touch the Tenant.
         await client.apply(PLANS, plan_document("nowhere"), manager="people")
         await until_condition(client, "tenant-a", "Ready")

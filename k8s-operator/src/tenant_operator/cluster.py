@@ -15,7 +15,7 @@ from meshkit.membership.lease import LEASES, MEMBER_LABEL
 from meshkit.tenancy.resources import POLICIES, TENANTS
 from meshkit.tenancy.spec import API_VERSION, ERASE_FINALIZER, GROUP
 from tenant_operator.conditions import timestamp
-from tenant_operator.observed import name_of
+from tenant_operator.observed import Kept, name_of
 
 MANAGER = "tenant-operator"
 CONFIG_MAPS = Resource("", "v1", "configmaps")
@@ -27,7 +27,7 @@ class Cluster(Protocol):
     """What the operator does to the API server. Every method raises KubeUnavailable where it is
     away, and KubeRefused where it says no."""
 
-    async def listed(self, resource: Resource) -> tuple[Sequence[Object], int]:
+    async def listed(self, resource: Resource) -> tuple[Sequence[Kept], int]:
         """Return all objects of a kind (of Leases, those of members), and the list's version."""
 
     async def tenant(self, name: str) -> Object | None:
@@ -62,11 +62,16 @@ class KubeCluster:
     def __init__(self, client: KubeClient) -> None:
         self._client = client
 
-    async def listed(self, resource: Resource) -> tuple[Sequence[Object], int]:
+    async def listed(self, resource: Resource) -> tuple[Sequence[Kept], int]:
         """Return all objects of a kind, and the list's version."""
         selector = MEMBER_LABEL if resource == LEASES else ""
-        objects, version = await self._client.list(resource, labels=selector)
-        return objects, int(version) if version.isdecimal() else 0
+        kept: list[Kept] = []
+        version = ""
+        # Page by page: what ten thousand objects took for a moment, a process does not give back.
+        async for page in self._client.pages(resource, labels=selector):
+            kept += map(Kept.of, page.objects)
+            version = page.version
+        return kept, int(version) if version.isdecimal() else 0
 
     async def tenant(self, name: str) -> Object | None:
         """Return a Tenant as it is now, None where there is none."""

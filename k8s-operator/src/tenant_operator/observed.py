@@ -3,10 +3,17 @@
 Told by the watches, by answers to the operator's own writes, and by lists; whichever comes later,
 the newer version of an object stays (versions of one API server are numbers that grow). So a watch
 that is late, or tells twice, never takes the picture back. Pure: no clock, no input or output.
+
+An object is kept as JSON and read when somebody looks at it: as dictionaries it takes five times
+the memory, and of ten thousand only a few are looked at.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Self
+
+import msgspec
 
 from meshkit.kube.objects import Object
 from meshkit.tenancy.resolve import DEFAULT_PLAN
@@ -53,18 +60,47 @@ def _asks(tenant: Object) -> tuple[object, ...]:
     return metadata["uid"], metadata.get("generation"), deleted, finalizers
 
 
+_read = msgspec.json.Decoder(Object).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An object as JSON, and what is asked of all objects. `tenant_uid` is that of a policy."""
+
+    name: str
+    version: int
+    tenant_uid: str | None
+    content: bytes
+
+    @classmethod
+    def of(cls, found: Object) -> Self:
+        """Return what there is to keep of an object."""
+        # Who wrote which field: half of an object, and nobody here reads it.
+        metadata = {k: v for k, v in found["metadata"].items() if k != "managedFields"}
+        content = msgspec.json.encode(found | {"metadata": metadata})
+        # Copied, because msgspec allocates up to half as much again and does not give it back.
+        content = bytes(memoryview(content))
+        tenant_uid = (found.get("spec") or {}).get("tenantUid")
+        return cls(name_of(found), version_of(found), tenant_uid, content)
+
+    def read(self) -> Object:
+        """Return the object: the caller's own."""
+        return _read(self.content)
+
+
 class Objects:
     """The objects of one kind by name, and the versions of those that are gone."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, Object] = {}
+        self._objects: dict[str, Kept] = {}
         self._gone: dict[str, int] = {}
         # What is not there and not newer than a list of all there was is gone for good.
         self._listed_at = -1
 
     def get(self, name: str) -> Object | None:
-        """Return an object as last seen, None where there is none."""
-        return self._objects.get(name)
+        """Return an object as last seen, the caller's own; None where there is none."""
+        kept = self._objects.get(name)
+        return None if kept is None else kept.read()
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -73,45 +109,49 @@ class Objects:
         """Return the names of all there is."""
         return list(self._objects)
 
-    def names_with_uid(self, uid: str) -> set[str]:
-        """Return the names of the policies of a tenant's uid."""
-        return {name for name, one in self._objects.items() if one["spec"].get("tenantUid") == uid}
+    def names_with_uids(self, uids: Set[str]) -> set[str]:
+        """Return the names of the policies of tenants' uids. Looks through all."""
+        return {name for name, kept in self._objects.items() if kept.tenant_uid in uids}
 
     def saw(self, found: Object) -> bool:
         """Take an object in; return whether it is news."""
-        name, version = name_of(found), version_of(found)
-        known = self._objects.get(name)
-        if known is not None and version <= version_of(known):
+        if not self._is_news(name_of(found), version_of(found)):
             return False
-        if known is None and version <= max(self._listed_at, self._gone.get(name, -1)):
-            return False
-        self._gone.pop(name, None)
-        # Who wrote which field: half of an object, and nobody here reads it.
-        metadata = {k: v for k, v in found["metadata"].items() if k != "managedFields"}
-        self._objects[name] = found | {"metadata": metadata}
+        self._keep(Kept.of(found))
         return True
 
     def removed(self, found: Object) -> bool:
         """Take in that an object was removed, as it was then; return whether that is news."""
         return self._remove(name_of(found), version_of(found))
 
-    def listed(self, objects: Iterable[Object], version: int) -> set[str]:
+    def listed(self, objects: Iterable[Kept], version: int) -> set[str]:
         """Take in a list of all there was at a version; return the names of what is news. The
         list may be older than what is known."""
         news, present = set(), set()
         for found in objects:
-            present.add(name_of(found))
-            if self.saw(found):
-                news.add(name_of(found))
+            present.add(found.name)
+            if self._is_news(found.name, found.version):
+                self._keep(found)
+                news.add(found.name)
         missing = [name for name in self._objects if name not in present]
         news |= {name for name in missing if self._remove(name, version)}
         self._listed_at = max(self._listed_at, version)
         self._gone = {name: at for name, at in self._gone.items() if at > version}
         return news
 
+    def _is_news(self, name: str, version: int) -> bool:
+        known = self._objects.get(name)
+        if known is not None:
+            return version > known.version
+        return version > max(self._listed_at, self._gone.get(name, -1))
+
+    def _keep(self, found: Kept) -> None:
+        self._gone.pop(found.name, None)
+        self._objects[found.name] = found
+
     def _remove(self, name: str, version: int) -> bool:
         known = self._objects.get(name)
-        if known is None or version_of(known) > version:
+        if known is None or known.version > version:
             return False
         del self._objects[name]
         self._gone[name] = version
@@ -136,7 +176,7 @@ class Observed:
         concerned = {name} | self._uids_of.move(name, claimed_uids(tenant) if tenant else set())
         if tenant is not None and wanted_uid(tenant) != own_uid(tenant):
             # Rare enough to look through all.
-            concerned |= self.policies.names_with_uid(wanted_uid(tenant))
+            concerned |= self.policies.names_with_uids({wanted_uid(tenant)})
         return concerned
 
     def tenant_written(self, found: Object) -> set[str]:

@@ -154,11 +154,11 @@ class TenantOperator:
         """List everything and look at whom it has news of. Raises KubeUnavailable, KubeRefused."""
         for resource in WATCHED:
             found, version = await self._cluster.listed(resource)
-            newest = max(map(version_of, found), default=0)
+            newest = max((one.version for one in found), default=0)
             if newest > self._told[resource]:
                 self._expected[resource] = newest, self._clock()
             if resource == LEASES:
-                self._membership.listed(found)
+                self._membership.listed([one.read() for one in found])
                 continue
             names = self._objects(resource).listed(found, version)
             concerned: set[str] = set()

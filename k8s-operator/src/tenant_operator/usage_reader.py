@@ -42,9 +42,9 @@ class UsageReader:
         urgent."""
         while True:
             by_uid = await self._ask()
-            for uid in self.usage.told(by_uid) if by_uid is not None else ():
-                for name in observed.policies.names_with_uid(uid):
-                    queue.add(name, background=True)
+            moved = self.usage.told(by_uid) if by_uid is not None else set()
+            for name in observed.policies.names_with_uids(moved) if moved else ():
+                queue.add(name, background=True)
             await asyncio.sleep(self._every_seconds)
 
     async def _ask(self) -> dict[str, Used] | None:

@@ -1,11 +1,14 @@
 """The picture of the namespace: whatever comes late or twice never takes it back."""
 
+import json
+import tracemalloc
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenant_operator.observed import Objects, Observed
+from builders import make_policy
+from tenant_operator.observed import Kept, Objects, Observed
 
 
 def thing(name: str, version: int, **spec: Any) -> dict[str, Any]:
@@ -50,8 +53,46 @@ def test_list_removes_what_it_lacks_but_not_what_came_after_it() -> None:
     objects = Objects()
     objects.saw(thing("gone", 3))
     objects.saw(thing("later", 12))
-    assert objects.listed([thing("new", 4)], 10) == {"gone", "new"}
+    assert objects.listed([Kept.of(thing("new", 4))], 10) == {"gone", "new"}
     assert versions(objects) == {"later": 12, "new": 4}
+
+
+def test_what_a_reader_does_to_an_object_is_its_own_affair() -> None:
+    objects = Objects()
+    objects.saw(thing("a", 5, plan="gold"))
+    read = objects.get("a")
+    assert read == thing("a", 5, plan="gold")
+    read["spec"]["plan"] = "tin"
+    assert objects.get("a") == thing("a", 5, plan="gold")
+
+
+def test_who_wrote_which_field_is_not_kept() -> None:
+    objects, found = Objects(), thing("a", 5)
+    found["metadata"]["managedFields"] = [{"manager": "people"}]
+    objects.saw(found)
+    assert objects.get("a") == thing("a", 5)
+
+
+def test_policies_are_found_by_the_uids_of_their_tenants() -> None:
+    objects = Objects()
+    for name in ("a", "b", "c"):
+        objects.saw(thing(name, 1, tenantUid=f"uid-{name}"))
+    objects.saw(thing("b", 2, tenantUid="uid-c"))
+    assert objects.names_with_uids({"uid-c", "uid-b"}) == {"b", "c"}
+
+
+def test_object_takes_little_more_memory_than_its_json() -> None:
+    found = [thing(f"t-{n}", 1, **make_policy(f"t-{n}").document()) for n in range(500)]
+    as_json = sum(len(json.dumps(one, separators=(",", ":"))) for one in found)
+    objects = Objects()
+    tracemalloc.start()
+    try:
+        for one in found:
+            objects.saw(one)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.3 * as_json
 
 
 # A history of one name: what it was after each step, None where it was removed.
@@ -71,7 +112,7 @@ def test_any_order_and_repetition_of_events_ends_in_the_newest_state(
         else:
             objects.removed(one)
     # A removal that nobody was there for leaves no trace; a list then says what is.
-    newest = [events[-1][1]] if history[-1] else []
+    newest = [Kept.of(events[-1][1])] if history[-1] else []
     objects.listed(newest, len(history))
     assert versions(objects) == ({"a": len(history)} if history[-1] else {})
 

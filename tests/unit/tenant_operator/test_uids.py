@@ -5,7 +5,7 @@ from typing import Any
 from builders import tenant_document
 from meshkit.kube.objects import Object
 from meshkit.tenancy.policy import TenantPolicy
-from tenant_operator.observed import Objects, Observed
+from tenant_operator.observed import Kept, Objects, Observed
 from tenant_operator.policies import Claim, decide, last_policy, terminating
 
 
@@ -52,7 +52,7 @@ def test_tenant_whose_adopted_uid_is_none_can_be_erased() -> None:
 
 def test_late_event_does_not_bring_back_what_a_list_has_not() -> None:
     tenants = Objects()
-    tenants.listed([made("a", 3)], 3)
+    tenants.listed([Kept.of(made("a", 3))], 3)
     tenants.removed(made("a", 5))
     tenants.listed([], 6)
     assert not tenants.saw(made("a", 4))

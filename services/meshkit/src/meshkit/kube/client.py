@@ -13,7 +13,15 @@ import aiohttp
 import msgspec
 
 from meshkit.kube.connection import KubeConnection
-from meshkit.kube.objects import KubeUnavailable, NotFound, Object, Resource, WatchEvent, refusal
+from meshkit.kube.objects import (
+    KubeUnavailable,
+    NotFound,
+    Object,
+    Page,
+    Resource,
+    WatchEvent,
+    refusal,
+)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
 # The server ends a watch after so long; a connection that has died is noticed a little later.
@@ -59,23 +67,36 @@ class KubeClient:
     async def list(
         self, resource: Resource, *, namespace: str | None = None, labels: str = ""
     ) -> tuple[list[Object], str]:
-        """Return all objects (with `labels`, those that the selector takes), in pages, and the
-        version from which to watch.
+        """Return all objects (with `labels`, those that the selector takes) and the version from
+        which to watch.
 
         Raises KubeUnavailable, KubeRefused.
         """
         items: list[Object] = []
+        version = ""
+        async for page in self.pages(resource, namespace=namespace, labels=labels):
+            items += page.objects
+            version = page.version
+        return items, version
+
+    async def pages(
+        self, resource: Resource, *, namespace: str | None = None, labels: str = ""
+    ) -> AsyncGenerator[Page, None]:
+        """Yield all objects (with `labels`, those that the selector takes), some at a time.
+
+        Raises KubeUnavailable, KubeRefused.
+        """
+        path = resource.path(namespace or self.namespace)
         parameters = {"limit": str(_PAGE)} | ({"labelSelector": labels} if labels else {})
         while True:
-            path = resource.path(namespace or self.namespace)
             page = await self._call("GET", path, parameters=parameters)
             for found in page["items"]:
                 # Who wrote which field: half of an object, and nobody here reads it.
                 found["metadata"].pop("managedFields", None)
-                items.append(found)
+            yield Page(page["items"], page["metadata"]["resourceVersion"])
             following = page["metadata"].get("continue")
             if not following:
-                return items, page["metadata"]["resourceVersion"]
+                return
             parameters["continue"] = following
 
     async def watch(

@@ -1,5 +1,6 @@
 """Objects of the Kubernetes API as JSON values, and what its refusals mean."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,14 @@ class WatchEvent:
     object: Object
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the objects of a list, and the version of the whole list, from which to watch."""
+
+    objects: Sequence[Object]
+    version: str
+
+
 def refusal(status: int, content: bytes) -> Exception:
     """Return the error that an answer of the server amounts to."""
     try:
@@ -77,6 +86,7 @@ __all__ = [
     "KubeUnavailable",
     "NotFound",
     "Object",
+    "Page",
     "Resource",
     "WatchEvent",
     "refusal",
