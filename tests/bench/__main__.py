@@ -16,6 +16,7 @@ from bench import (
     operator_faults,
     operator_start,
     propagation,
+    shared_limit,
     sizing,
     upsert,
 )
@@ -24,12 +25,13 @@ from bench.document import write_document
 BENCHMARKS = (
     embedding,
     limiter,
-    neighbour,
+    shared_limit,
     accept,
     consume,
     upsert,
     ingest,
     fairness,
+    neighbour,
     freshness,
     sizing,
     kills,
