@@ -53,8 +53,9 @@ class LimitedReplicas:
         """Those that were neither stopped nor killed."""
         return [replica for replica in self.all if replica.running]
 
-    async def start(self, count: int) -> list[Replica]:
-        """Start so many more, and wait until all that run share limits."""
+    async def start(self, count: int, *, group: int | None = None) -> list[Replica]:
+        """Start so many more, of one group of the system, and wait until all that run share
+        limits."""
         started = [
             Replica(
                 self._api,
@@ -67,6 +68,7 @@ class LimitedReplicas:
         ]
         self.all += started
         for replica in started:
+            replica.group = group
             replica.spawn()
         await self.share()
         return started

@@ -48,6 +48,8 @@ class Process:
         self.command = list(command)
         self.environment = environment
         self.log = log
+        self.group: int | None = None
+        """The group of the system that it runs in, where that is not ours."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,6 +73,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                group=self.group,
             )
 
     def send(self, number: signal.Signals) -> None:

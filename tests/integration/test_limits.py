@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import network_split
 from builders import make_limit
 from kube_api import KubeApi
 from limits_processes import LimitedReplicas, limited_replicas
@@ -141,6 +142,37 @@ async def test_frozen_owner_is_gone_after_a_while_and_starts_empty_when_it_is_ba
         # Over two seconds a turn that comes late counts twice as much.
         assert abs(tally.between(since + 3, since + 5) - 2 * RATE) <= 0.05 * 2 * RATE
     assert tally.between(back_at, back_at + 3) <= 3 * RATE + 2 * RATE
+
+
+async def test_replica_that_is_cut_off_from_the_others_adds_its_part_of_the_limit_and_no_more(
+    replicas: LimitedReplicas,
+) -> None:
+    if problem := network_split.lack():
+        pytest.skip(problem)
+    others = await replicas.start(3)
+    (lonely,) = await replicas.start(1, group=network_split.GROUP)
+    await replicas.begin(BURST)
+    loop = asyncio.get_running_loop()
+    shares = [(replica, 1.0) for replica in replicas.running]
+    traffic = asyncio.create_task(replicas.traffic(16, OFFERED, shares))
+    await asyncio.sleep(3)
+    cut_at = loop.time()
+    with network_split.cut_off(lonely.admin_port, [one.admin_port for one in others]):
+        await asyncio.sleep(5)
+    healed_at = loop.time()
+    await traffic
+    measured, p99 = result(replicas)
+    role = "owner" if replicas.owner() is lonely else "borrower"
+    tell(4, f"{role} cut off for 5 s (of 16 s)", measured, p99)
+    tally = replicas.tally
+    assert measured.fallbacks > 50
+    # The three go on with all of it, the one with its quarter.
+    assert 1.2 * RATE * 2 <= tally.between(cut_at + 3, cut_at + 5) <= 1.3 * RATE * 2
+    assert tally.between(cut_at, healed_at) <= 1.25 * RATE * 5 + BURST
+    # Over two seconds a turn that comes late counts twice as much.
+    after = tally.between(healed_at + 3, healed_at + 7)
+    assert LEAST * RATE * 4 <= after <= MOST * RATE * 4
+    assert not replicas.failed
 
 
 async def test_scaling_up_and_down_costs_no_more_than_the_members_disagree(
