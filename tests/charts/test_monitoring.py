@@ -85,7 +85,7 @@ def test_queries_select_the_namespace_and_labels_that_there_are(
     dashboard: dict[str, Any], rules: list[dict[str, Any]]
 ) -> None:
     labels = {"le", "namespace", "pod", "operation", "status", "limit", "quota", "enforcement"}
-    labels |= {"state", "mode", "reason"}
+    labels |= {"state", "mode", "reason", "outcome"}
     for query in [*queries(dashboard), *(rule["expr"] for rule in rules)]:
         assert query.count("namespace=") == len(_SERIES.findall(query)), query
         assert label_names(query) <= labels, query
