@@ -10,8 +10,9 @@ from promql_parser import parse
 
 from meshkit.telemetry import metrics
 
-from .conftest import Render
+from .conftest import CHARTS, Render
 
+OPERATIONS = CHARTS.parent / "docs/operations.md"
 # What a name may end in beside that of its metric; counters have their `_total` in it already.
 _SERIES = re.compile(r"\bmesh_[a-z_]+")
 
@@ -42,6 +43,17 @@ def fault(query: str) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def anchors(text: str) -> set[str]:
+    """The fragments by which GitHub reaches the headings of a page."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        plain = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        # A heading that is there before gets a number.
+        taken = [name for name in found if re.fullmatch(rf"{re.escape(plain)}(-\d+)?", name)]
+        found.add(f"{plain}-{len(taken)}" if taken else plain)
+    return found
 
 
 @pytest.fixture
@@ -141,3 +153,10 @@ def test_every_alert_says_what_to_do(rules: list[dict[str, Any]]) -> None:
         assert rule["annotations"]["summary"]
         assert len(rule["annotations"]["description"]) > 40
         assert "$namespace" not in rule["expr"]
+        page, _, heading = rule["annotations"]["runbook_url"].partition("#")
+        assert page == "https://github.com/distributedai/event-mesh/blob/HEAD/docs/operations.md"
+        assert heading in anchors(OPERATIONS.read_text()), heading
+
+
+def test_heading_that_there_are_two_of_is_reached_by_number() -> None:
+    assert anchors("## The log\n### The `log`\n## a_b, c!\n") == {"the-log", "the-log-1", "a_b-c"}
