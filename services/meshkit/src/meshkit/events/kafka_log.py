@@ -6,6 +6,7 @@ Nothing here waits for brokers at the start: a service that comes up before them
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,12 +14,14 @@ from typing import TypeVar
 from confluent_kafka import (
     OFFSET_INVALID,
     Consumer,
+    KafkaError,
     KafkaException,
     TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from meshkit.clock import monotonic
 from meshkit.events.kafka_calls import CallThread, called
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_consumer import KafkaConsumer
@@ -38,6 +41,14 @@ from meshkit.events.log import (
 T = TypeVar("T")
 
 _CALL_SECONDS = 10.0
+# A group's coordinator is starting, or is another one by now: the next answer is that one's. The
+# client library does not ask again by itself.
+_MOVING = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+_MOVING_SECONDS = 0.1
 
 
 class KafkaEventLog:
@@ -169,6 +180,16 @@ class _Asker:
         await self._thread.close(self._consumer.close)
 
     def _committed(self, places: list[TopicPartition]) -> dict[int, int]:
+        give_up_at = monotonic() + _CALL_SECONDS
+        while True:
+            try:
+                return self._asked(places)
+            except KafkaException as error:
+                if error.args[0].code() not in _MOVING or monotonic() > give_up_at:
+                    raise
+                time.sleep(_MOVING_SECONDS)
+
+    def _asked(self, places: list[TopicPartition]) -> dict[int, int]:
         found = self._consumer.committed(places, timeout=_CALL_SECONDS)
         for place in found:
             if place.error is not None:
