@@ -524,3 +524,27 @@ async def test_log_of_the_version_before_is_taken_over_with_its_commits(tmp_path
         rest = await consumer.consume(100, 1)
         assert [r.key for r in rest] == [b"k%d" % n for n in range(5, 9)]
         await log.close()
+
+
+async def test_who_comes_while_others_do_shares_a_transaction_and_who_comes_alone_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "_GATHER_SECONDS", 0.5)
+    committed: list[int] = []
+    log = await SqliteEventLog.open(tmp_path / "events.db", TOPICS)
+    monkeypatch.setattr(log._writer, "_on_commit", committed.append)
+
+    async def publish_one_by_one(count: int) -> None:
+        tasks = []
+        for _ in range(count):
+            tasks.append(asyncio.create_task(log.publish(TOPIC, NewRecord(b"k", b"v"))))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*tasks)
+
+    await asyncio.gather(*(log.publish(TOPIC, NewRecord(b"k", b"v")) for _ in range(5)))
+    await publish_one_by_one(3)
+    assert committed == [5, 3]
+    for _ in range(2):
+        await publish_one_by_one(1)
+    assert committed == [5, 3, 1, 1]
+    await log.close()
