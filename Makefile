@@ -158,7 +158,7 @@ up: ## Work on the mesh in the cluster, with Tilt: what is saved runs there
 	@tilt up $(ARGS)
 
 .PHONY: e2e
-e2e: install ## Prove the mesh on the cluster of make cluster-up, about ten minutes: it kills pods
+e2e: install ## Prove the mesh on the cluster of make cluster-up, in some minutes: it kills pods
 	@PYTHONPATH=tests $(BIN)/python tests/cluster.py
 	@$(PYTEST) tests/e2e $(ARGS)
 
