@@ -178,6 +178,7 @@ def test_ha_profile_spreads_three_replicas_and_lets_drains_take_one(render: Rend
         constraints = spec["template"]["spec"]["topologySpreadConstraints"]
         assert len(constraints) == 2
         assert all(one["labelSelector"] == spec["selector"] for one in constraints)
+        assert all(one["matchLabelKeys"] == ["pod-template-hash"] for one in constraints)
         assert objects["PodDisruptionBudget", member]["spec"]["maxUnavailable"] == 1
     # The autoscaler says how many there are, not an upgrade.
     assert "replicas" not in objects["Deployment", "mesh-ai-gateway"]["spec"]

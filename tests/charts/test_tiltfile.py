@@ -1,5 +1,6 @@
 """The Tiltfile, executed without Tilt: what it names is there, and a slip of the pen fails."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def test_our_processes_start_again_when_a_file_arrives(executed: Execute) -> Non
             (live,) = (one["value"] for one in container["env"] if one["name"] == "PYTHONPATH")
             assert live in SOURCE
             assert live in RELOADER
+
+
+def test_what_is_copied_to_be_written_to_are_all_our_packages() -> None:
+    (copied,) = re.findall(r"^PACKAGES = \((.+)\)$", RELOADER, re.MULTILINE)
+    ours = {path.parent.name for path in ROOT.glob("*/*/src/*/__init__.py")}
+    ours |= {path.parent.name for path in ROOT.glob("k8s-operator/src/*/__init__.py")}
+    assert {name.strip('" ') for name in copied.split(",")} == ours
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_gateway.embedding.features import extract
+from ai_gateway.embedding import features
+from ai_gateway.embedding.features import FeatureExtractor, extract
+from ai_gateway.embedding.hash import HashEmbedder
+from ai_gateway.embedding.lexical import LexicalEncoder
+from ai_gateway.embedding.vectorizer import Vectorizer
 from builders import DENSE, LEXICAL
 
 _spec = importlib.util.spec_from_file_location(
@@ -96,3 +100,22 @@ def test_unrelated_texts_stay_under_the_noise_floor() -> None:
     vectors = DENSE.vectors(words)
     cosines = (vectors @ vectors.T)[np.triu_indices(len(words), 1)]
     assert np.mean(cosines > DENSE.noise_floor) < 0.01
+
+
+async def test_features_of_a_query_are_taken_once_for_both_spaces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[list[str]] = []
+
+    def counted(texts: list[str]) -> features.Features:
+        taken.append(texts)
+        return extract(texts)
+
+    monkeypatch.setattr(features, "extract", counted)
+    extractor = FeatureExtractor()
+    vectorizer = Vectorizer(HashEmbedder(extractor), LexicalEncoder(extractor))
+    query = await vectorizer.query("alise")
+    assert taken == [["alise"]]
+    other = await vectorizer.query("bob")
+    assert taken == [["alise"], ["bob"]]
+    assert not np.array_equal(query.dense, other.dense)
