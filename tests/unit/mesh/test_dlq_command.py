@@ -90,6 +90,15 @@ def test_place_that_is_not_there_is_named(run: Run) -> None:
         assert "0/999" in result.stderr
 
 
+@pytest.mark.usefixtures("letters")
+def test_tenant_of_whom_there_is_no_letter_is_named(run: Run) -> None:
+    result = run("dlq", "replay", "--tenant", "nobody", "--tenant", "tenant-a")
+    assert result.exit_code == 1
+    assert result.stdout == "1 put back, 0 left out as superseded.\n"
+    assert "error: there is no dead letter of nobody (mesh dlq list --all)" in result.stderr
+    assert "tenant-a" not in result.stderr
+
+
 def test_replay_wants_to_know_which(run: Run) -> None:
     result = run("dlq", "replay")
     assert result.exit_code == 2

@@ -116,14 +116,17 @@ def replay_letters(
             letters = of_tenants(await dead_letters(log), tenant or ())
             chosen = [one for one in letters if not places or one.place in places]
             waiting = [one for one in chosen if not one.replayed]
-            missing = set(places or ()) - {one.place for one in chosen}
+            missing = [
+                *(f"at {place}" for place in set(places or ()) - {one.place for one in chosen}),
+                *(f"of {name}" for name in set(tenant or ()) - {one.tenant for one in letters}),
+            ]
             outdated = await superseded(log, waiting)
             put_back = [one for one in waiting if one.place not in outdated]
             for letter in track(put_back, "replaying", console=errors, transient=True):
                 await replay(log, letter)
         console.print(f"{len(put_back)} put back, {len(outdated)} left out as superseded.")
         for name in sorted(missing):
-            errors.print(f"error: there is no dead letter at {name}")
+            errors.print(f"error: there is no dead letter {name} (mesh dlq list --all)")
         return int(bool(missing))
 
     perform(command)
