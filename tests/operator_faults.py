@@ -28,12 +28,13 @@ from kube_api import KubeApi
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import KubeRefused, KubeUnavailable
 from operator_people import REST, People, Step
-from operator_rig import Told, own_namespaces, running_operator
+from operator_rig import own_namespaces, running_operator
 from operator_verdict import WatchedErasers, differences
 from operator_weather import FaultyCluster, FaultyWatch, Weather
 from operator_world import World
 from tenant_operator import deletion
 from tenant_operator import operator as operating
+from tenant_operator.following import Told
 from tenant_operator.operator import TenantOperator
 
 STEPS = 12

@@ -15,13 +15,14 @@ import yaml
 from kube_api import KubeApi
 from meshkit.clock import monotonic, utc_now
 from meshkit.kube.client import KubeClient
-from meshkit.kube.objects import Expired, KubeRefused, KubeUnavailable, Object, Resource
+from meshkit.kube.objects import KubeUnavailable, Object
 from meshkit.membership.lease import LEASES, Member, lease_document
 from meshkit.tenancy.kubernetes import KubernetesTenantSource
 from meshkit.tenancy.resources import TENANTS
 from processes import Process, clean_environment, free_ports, installed
 from tenant_operator.cluster import Cluster, KubeCluster
 from tenant_operator.erasers import Erasers, Remains
+from tenant_operator.following import Told, following
 from tenant_operator.membership import Membership
 from tenant_operator.operator import WATCHED, TenantOperator
 
@@ -100,29 +101,6 @@ class NoData:
         return Remains(0, 0)
 
 
-Told = Callable[[Resource, str | None, Object], None]
-
-
-async def watch(client: KubeClient, resource: Resource, told: Told) -> None:
-    """List, then tell every event, as kopf does."""
-    version = ""
-    while True:
-        try:
-            if not version:
-                labels = "mesh.distributedai.io/member" if resource == LEASES else ""
-                objects, version = await client.list(resource, labels=labels)
-                for found in objects:
-                    told(resource, None, found)
-            async for event in client.watch(resource, version):
-                version = event.object["metadata"]["resourceVersion"]
-                if event.type != "BOOKMARK":
-                    told(resource, event.type, event.object)
-        except Expired:
-            version = ""
-        except (KubeUnavailable, KubeRefused):
-            await asyncio.sleep(0.05)
-
-
 @asynccontextmanager
 async def running_operator(
     client: KubeClient,
@@ -140,17 +118,8 @@ async def running_operator(
         erasers or NoData(),
         **options,
     )
-    told = through(operator.told)
-    async with operator.running():
-        watches = [asyncio.create_task(watch(client, kind, told)) for kind in WATCHED]
-        try:
-            yield operator
-        finally:
-            for task in watches:
-                task.cancel()
-            for task in watches:
-                with suppress(asyncio.CancelledError):
-                    await task
+    async with operator.running(), following(client, through(operator.told), WATCHED):
+        yield operator
 
 
 @asynccontextmanager

@@ -11,8 +11,8 @@ from typing import Any
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import KubeUnavailable, NotFound, Object, Resource
 from meshkit.tenancy.resources import POLICIES
-from operator_rig import Told
 from tenant_operator.cluster import KubeCluster
+from tenant_operator.following import Told
 from tenant_operator.observed import Kept, name_of, own_uid
 
 _FAULTY = ("tenant", "apply_policy", "delete_policy", "apply_status", "hold_until_erased", "tell")

@@ -150,7 +150,7 @@ def main(*, quick: bool = False) -> None:
         console.print("operator_cost is left out: KUBEBUILDER_ASSETS is not set")
         return
     with running_api() as api, TemporaryDirectory() as folder:
-        size = (30, 3) if quick else (200, 5)
+        size = (30, 3) if quick else (500, 5)
         report(asyncio.run(measure(api, Path(folder), *size)))
 
 

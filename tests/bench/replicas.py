@@ -1,8 +1,8 @@
 """Two replicas in a process of their own: `python -m bench.replicas NAMESPACE`.
 
-They follow the policies and say so in their Leases. Each change is told on standard output: which
-replica, which tenant, its `users.write`, and when (the monotonic clock, which all processes of a
-machine share).
+Run as services are (`meshkit.runtime`). They follow the policies and say so in their Leases. Each
+change is told on standard output: which replica, which tenant, its `users.write`, and when (the
+monotonic clock, which all processes of a machine share).
 """
 
 import asyncio
@@ -11,10 +11,13 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+import uvloop
+
 from meshkit.kube.client import KubeClient
 from meshkit.kube.connection import connect
 from meshkit.membership.lease import Member
 from meshkit.membership.member import Membership
+from meshkit.runtime import tune_garbage_collection
 from meshkit.tenancy.kubernetes import KubernetesTenantSource
 
 REPLICAS = 2
@@ -22,6 +25,7 @@ REPLICAS = 2
 
 async def follow(namespace: str) -> None:
     """Follow until it is killed."""
+    tune_garbage_collection()
     async with AsyncExitStack() as stack:
         for number in range(REPLICAS):
             client = await stack.enter_async_context(KubeClient(await connect(namespace)))
@@ -50,4 +54,4 @@ async def follow(namespace: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(follow(sys.argv[1]))
+    uvloop.run(follow(sys.argv[1]))

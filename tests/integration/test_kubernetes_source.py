@@ -117,11 +117,11 @@ async def test_version_that_the_server_has_forgotten_is_told(own_api: KubeApi) -
         listed, _ = await client.list(POLICIES)
         assert len(listed) == 1
         # The same as after an outage longer than the server's memory.
-        list_once = source._list
+        list_once, versions = source._list, iter(["1"])
 
-        async def list_with_an_old_version() -> None:
-            await list_once()
-            source._version, source._list = "1", list_once  # type: ignore[method-assign]
+        async def list_with_an_old_version() -> str:
+            version = await list_once()
+            return next(versions, version)
 
         source._list = list_with_an_old_version  # type: ignore[method-assign]
         async with source:

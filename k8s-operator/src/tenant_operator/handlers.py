@@ -1,19 +1,16 @@
-"""What kopf calls: every event of the watched kinds, handed on as it is.
+"""What kopf calls: every event of what people declare, handed on as it is.
 
 Low-level handlers only. kopf's own bookkeeping (annotations, two patches for each change, waiting
 for its own patches to come back) is for operators that act on differences; this one compares.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import kopf
 
-from meshkit.kube.objects import Object, Resource
-from meshkit.membership.lease import LEASES, MEMBER_LABEL
-from tenant_operator.operator import WATCHED
-
-Told = Callable[[Resource, str | None, Object], None]
+from meshkit.kube.objects import Resource
+from meshkit.tenancy.resources import PLANS, TENANTS
+from tenant_operator.following import Told
 
 _INACTIVITY_SECONDS = 70.0
 # Whole seconds: kopf writes it into the address as it is, and the server reads an integer.
@@ -57,7 +54,7 @@ def create_registry(told: Told) -> kopf.OperatorRegistry:
     """Return the handlers: one for each kind, all of them `told`."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login)
-    for resource in WATCHED:
+    for resource in (TENANTS, PLANS):
         _register(registry, resource, told)
     return registry
 
@@ -90,7 +87,6 @@ def create_settings() -> kopf.OperatorSettings:
     settings.watching.inactivity_timeout = _INACTIVITY_SECONDS
     settings.watching.server_timeout = _SERVER_SECONDS
     settings.watching.chunk_size = _PAGE
-    settings.watching.label_selectors[LEASES.plural] = MEMBER_LABEL
     settings.queueing.idle_timeout = _WORKER_IDLE_SECONDS
     settings.networking.request_timeout = 30.0
     settings.networking.connect_timeout = 5.0

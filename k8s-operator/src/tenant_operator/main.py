@@ -1,6 +1,6 @@
 """Composition root of `tenant-operator`.
 
-    leadership ──► list everything ──► kopf watches ──► the operator is told ──► reconciles
+    leadership ──► list everything ──► kopf and `following` watch, and tell ──► reconcile
 
 kopf runs in this process's event loop, standalone and in one namespace. Where it ends by itself (a
 watch met an error that it takes for fatal), it is started again; the operator's picture stays.
@@ -26,6 +26,7 @@ from meshkit.web.admin import create_admin_app
 from meshkit.web.server import bind, serving
 from tenant_operator.cluster import KubeCluster
 from tenant_operator.erasers import AdminErasers
+from tenant_operator.following import following
 from tenant_operator.handlers import create_registry, create_settings
 from tenant_operator.leadership import Leadership
 from tenant_operator.membership import Membership
@@ -57,23 +58,23 @@ async def serve(settings: OperatorSettings, stop: asyncio.Event) -> None:
         checks = {"leadership": leadership.check, "tenants": operator.ready}
         app = create_admin_app(checks, alive={"watches": operator.alive})
         async with serving(app, admin):
-            await until(stop, _lead(operator, leadership, client.namespace, stop))
+            await until(stop, _lead(operator, leadership, client, stop))
 
 
 async def _lead(
-    operator: TenantOperator, leadership: Leadership, namespace: str, stop: asyncio.Event
+    operator: TenantOperator, leadership: Leadership, client: KubeClient, stop: asyncio.Event
 ) -> None:
     async with leadership.held():
-        await until(leadership.lost, _work(operator, namespace, stop))
+        await until(leadership.lost, _work(operator, client, stop))
     raise StartError(f"{leadership.holder} has taken over; one operator works at a time")
 
 
-async def _work(operator: TenantOperator, namespace: str, stop: asyncio.Event) -> None:
+async def _work(operator: TenantOperator, client: KubeClient, stop: asyncio.Event) -> None:
     while True:
         try:
-            async with operator.running():
-                log.info("operator_at_work", namespace=namespace)
-                await _watch(operator, namespace, stop)
+            async with operator.running(), following(client, operator.told):
+                log.info("operator_at_work", namespace=client.namespace)
+                await _watch(operator, client.namespace, stop)
         except (KubeUnavailable, KubeRefused) as error:
             log.warning("operator_waits", reason=str(error), retry_in_seconds=_RESTART_SECONDS)
         await asyncio.sleep(_RESTART_SECONDS)

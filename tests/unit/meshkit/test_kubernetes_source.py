@@ -34,7 +34,7 @@ class Server:
         return [], "10"
 
     async def watch(
-        self, _: Resource, version: str, *, opened: Callable[[], None]
+        self, _: Resource, version: str, *, opened: Callable[[], None], labels: str
     ) -> AsyncIterator[WatchEvent]:
         self.attempts += 1
         if self.away:

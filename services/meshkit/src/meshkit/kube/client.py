@@ -87,7 +87,7 @@ class KubeClient:
         Raises KubeUnavailable, KubeRefused.
         """
         path = resource.path(namespace or self.namespace)
-        parameters = {"limit": str(_PAGE)} | ({"labelSelector": labels} if labels else {})
+        parameters = {"limit": str(_PAGE)} | _selected(labels)
         while True:
             page = await self._call("GET", path, parameters=parameters)
             for found in page["items"]:
@@ -105,9 +105,11 @@ class KubeClient:
         version: str,
         *,
         namespace: str | None = None,
+        labels: str = "",
         opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent, None]:
-        """Yield what happens from `version` on, with bookmarks, until the server ends the watch.
+        """Yield what happens from `version` on (with `labels`, to objects that the selector takes),
+        with bookmarks, until the server ends the watch.
 
         `opened` is called once the server has agreed, which may be long before the first event.
         Raises Expired where the server does not remember that version, KubeUnavailable.
@@ -117,7 +119,7 @@ class KubeClient:
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_SECONDS),
-        }
+        } | _selected(labels)
         timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 20)
         try:
             async with self._started().get(
@@ -232,6 +234,10 @@ class KubeClient:
     def _started(self) -> aiohttp.ClientSession:
         assert self._session is not None, "use it in `async with`"  # noqa: S101
         return self._session
+
+
+def _selected(labels: str) -> dict[str, str]:
+    return {"labelSelector": labels} if labels else {}
 
 
 def _event(line: bytes) -> WatchEvent:

@@ -7,7 +7,6 @@ that may not read Leases says what it lacks, and is not ready: it cannot know wh
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Self
@@ -16,7 +15,8 @@ import structlog
 
 from meshkit.clock import Clock, WallClock, monotonic, utc_now
 from meshkit.kube.client import KubeClient
-from meshkit.kube.objects import Expired, KubeRefused, KubeUnavailable, Object, WatchEvent
+from meshkit.kube.objects import KubeRefused, Object, WatchEvent
+from meshkit.kube.reflector import reflect
 from meshkit.membership.lease import LEASES, MEMBER_LABEL, Member, Roster, parse_lease
 
 log = structlog.get_logger()
@@ -24,7 +24,6 @@ log = structlog.get_logger()
 OnMembers = Callable[[Mapping[str, str]], None]
 """Told the members by identity, with the address of each one's admin port."""
 
-_BACKOFF_LEAST, _BACKOFF_MOST = 0.1, 2.0
 _LOOK_SECONDS = 1.0
 _PERMISSIONS = "list and watch of leases in coordination.k8s.io"
 
@@ -49,7 +48,6 @@ class Fellows:
         self._removed: set[str] = set()
         self._settled_at = 0.0
         self._trouble = "the Leases have not been listed yet"
-        self._backoff = _BACKOFF_LEAST
         self._followers: list[OnMembers] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -75,29 +73,15 @@ class Fellows:
                 await task
 
     async def _keep_up(self) -> None:
-        version = ""
-        while True:
-            try:
-                if not version:
-                    version = await self._list()
-                async for event in self._client.watch(LEASES, version, opened=self._opened):
-                    version = event.object["metadata"]["resourceVersion"]
-                    self._heard(event)
-                continue
-            except Expired:
-                version = ""
-                continue
-            except KubeRefused as error:
-                self._note(str(error), needed=_PERMISSIONS)
-            except KubeUnavailable as error:
-                self._note(str(error))
-            except Exception as error:
-                # A loop that must survive: what was read may be odd, so it is read anew.
-                log.exception("member_watch_failed")
-                self._note(f"{type(error).__name__}: {error}")
-                version = ""
-            await asyncio.sleep(self._backoff * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-            self._backoff = min(_BACKOFF_MOST, self._backoff * 2)
+        await reflect(
+            self._client,
+            LEASES,
+            labels=MEMBER_LABEL,
+            listed=self._list,
+            heard=self._heard,
+            opened=lambda: self._note(""),
+            troubled=self._troubled,
+        )
 
     async def _keep_looking(self) -> None:
         """Notice Leases that end."""
@@ -121,10 +105,6 @@ class Fellows:
         self._removed = {name for name in self._members or {} if name not in _identities(leases)}
         self._look(first=first)
         return version
-
-    def _opened(self) -> None:
-        self._backoff = _BACKOFF_LEAST
-        self._note("")
 
     def _heard(self, event: WatchEvent) -> None:
         lease = event.object
@@ -153,6 +133,10 @@ class Fellows:
             self._members = live
             for follower in self._followers:
                 follower(live)
+
+    def _troubled(self, error: Exception) -> None:
+        needed = {"needed": _PERMISSIONS} if isinstance(error, KubeRefused) else {}
+        self._note(str(error) or type(error).__name__, **needed)
 
     def _note(self, trouble: str, **told: str) -> None:
         if trouble != self._trouble:

@@ -8,7 +8,6 @@ server knows nobody and refuses everybody until it has listed once (ADR 0012).
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Self
@@ -18,13 +17,8 @@ from pydantic import ValidationError
 
 from meshkit.clock import Clock, monotonic
 from meshkit.kube.client import KubeClient
-from meshkit.kube.objects import (
-    Expired,
-    KubeRefused,
-    KubeUnavailable,
-    Object,
-    WatchEvent,
-)
+from meshkit.kube.objects import Object, WatchEvent
+from meshkit.kube.reflector import reflect
 from meshkit.telemetry import metrics
 from meshkit.tenancy.directory import OnChange
 from meshkit.tenancy.policy import TenantPolicy
@@ -32,8 +26,6 @@ from meshkit.tenancy.resources import POLICIES
 from meshkit.tenancy.source import TenantProblem
 
 log = structlog.get_logger()
-
-_BACKOFF_LEAST, _BACKOFF_MOST = 0.1, 2.0
 
 
 class KubernetesTenantSource:
@@ -52,7 +44,6 @@ class KubernetesTenantSource:
         self._listed = asyncio.Event()
         self._heard_at = clock()
         self._trouble = "the policies have not been listed yet"
-        self._backoff = _BACKOFF_LEAST
         self._followers: list[Callable[[], None]] = []
         self._watching: asyncio.Task[None] | None = None
 
@@ -120,45 +111,31 @@ class KubernetesTenantSource:
         await self.close()
 
     async def _keep_up(self) -> None:
-        """List where needed, then watch; whatever goes wrong, policies stay and so do we."""
-        version = ""
-        while True:
-            try:
-                if not version:
-                    await self._list()
-                    self._note("")
-                version = self._version
-                async for event in self._client.watch(POLICIES, version, opened=self._opened):
-                    self._apply(event)
-                    version = self._version
-                continue
-            except Expired:
-                version = ""
-                continue
-            except (KubeUnavailable, KubeRefused) as error:
-                self._note(str(error))
-            except Exception as error:
-                # A loop that must survive: what was read may be odd, so it is read anew.
-                log.exception("policy_watch_failed")
-                self._note(f"{type(error).__name__}: {error}")
-                version = ""
-            await asyncio.sleep(self._backoff * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-            self._backoff = min(_BACKOFF_MOST, self._backoff * 2)
+        """List and watch; whatever goes wrong, policies stay and so do we."""
+        await reflect(
+            self._client,
+            POLICIES,
+            listed=self._list,
+            heard=self._apply,
+            opened=self._opened,
+            troubled=lambda error: self._note(str(error) or type(error).__name__),
+        )
 
     def _opened(self) -> None:
         self._heard_at = self._clock()
-        self._backoff = _BACKOFF_LEAST
         self._note("")
 
-    async def _list(self) -> None:
+    async def _list(self) -> str:
         objects, version = await self._client.list(POLICIES)
         names = {found["metadata"]["name"] for found in objects}
         changed = {name for name in self._policies.keys() - names if self._remove(name)}
         changed |= {found["metadata"]["name"] for found in objects if self._put(found)}
         self._version = version
         self._heard_at = self._clock()
+        self._note("")
         self._listed.set()
         self._settled(changed)
+        return version
 
     def _apply(self, event: WatchEvent) -> None:
         self._heard_at = self._clock()
