@@ -15,7 +15,7 @@ from meshkit.tenancy.identity import TenantContext
 
 _RETRY_AFTER_SECONDS = 1.0
 # Each space contributes more than is asked for, so that fusion has something to choose from.
-_CANDIDATES_LEAST = 50
+_CANDIDATES_LEAST = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,19 @@ import asyncio
 from dataclasses import dataclass
 
 from ai_gateway.vector_store.port import StoreUnavailable, UserKey, VectorStore
+from meshkit.clock import monotonic
 from meshkit.events.position import Written
 from meshkit.tenancy.identity import TenantContext
 
 # Indexing takes some milliseconds; asking much more often than that would slow it down.
 _ASK_EVERY_SECONDS = 0.003
 _ASK_SELDOM_SECONDS = 0.025
+# A pause is this share of what was waited already: an answer is late by a tenth, no more.
+_PAUSE_SHARE = 0.1
+# Who has just written waits about as long as others did; to ask at once would be in vain, and in
+# the way of the write. An answer for who comes later is not late by more than this share of that.
+_FIRST_SHARE = 0.5
+_USUAL_WEIGHT = 0.1
 _ASKED_AT_ONCE = 256
 
 
@@ -32,9 +39,11 @@ class WrittenWaiter:
         self._store = store
         self._waiters: set[_Waiter] = set()
         self._asking: asyncio.Task[None] | None = None
+        self._usual_seconds = 0.0
 
     async def wait_for(self, tenant: TenantContext, written: Written, timeout: float) -> bool:
         """Wait at most `timeout` seconds for a write; return whether it is searchable."""
+        started = monotonic()
         future = asyncio.get_running_loop().create_future()
         waiter = _Waiter(UserKey(tenant, written.user_id), written.position.offset, future)
         self._waiters.add(waiter)
@@ -47,21 +56,22 @@ class WrittenWaiter:
             return False
         finally:
             self._waiters.discard(waiter)
+        self._usual_seconds += (monotonic() - started - self._usual_seconds) * _USUAL_WEIGHT
         return True
 
     async def _ask(self) -> None:
-        pause = 0.0
+        pause = min(_ASK_SELDOM_SECONDS, self._usual_seconds * _FIRST_SHARE)
+        since = monotonic()
         while self._waiters:
             await asyncio.sleep(pause)
             try:
                 settled = await self._settle()
             except StoreUnavailable:
                 settled = False
-            pause = (
-                _ASK_EVERY_SECONDS
-                if settled
-                else min(_ASK_SELDOM_SECONDS, max(_ASK_EVERY_SECONDS, pause * 1.3))
-            )
+            if settled:
+                since = monotonic()
+            waited = (monotonic() - since) * _PAUSE_SHARE
+            pause = min(_ASK_SELDOM_SECONDS, max(_ASK_EVERY_SECONDS, waited))
 
     async def _settle(self) -> bool:
         """Ask for everybody once; return whether anybody is done."""
