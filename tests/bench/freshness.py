@@ -1,10 +1,10 @@
 """TARGETS rows 7 and 8: how long after its 202 a user is searchable, at half the capacity, and what
 that load does to searches. Once embedded, once over Kafka and a Qdrant endpoint.
 
-First the capacity: so many users in as fast as they are taken, until the last is searchable. Then
-an open-loop stream at half of that, and beside it a prober for another tenant: it creates a user,
-and from the 202 on asks for it with `after` until a search returns it. The yardstick is the engine
-alone in the same run: one upsert and one search, with as many points in it.
+First the capacity: users in as fast as they are taken, for some seconds, until the last of them are
+searchable. Then an open-loop stream of the same at half of that, and beside it a prober for another
+tenant: it creates a user, and from the 202 on asks for it with `after` until a search returns it.
+The yardstick is the engine alone in the same run: one upsert and one search, with as many points.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,6 +32,8 @@ from mesh_process import MeshProcess, unlimited
 LOAD = "tenant-a"
 PROBE = "tenant-b"
 BATCH = 50
+USERS = 20_000
+_LARGE_BATCH = 500
 
 
 def users(start: int, count: int) -> bytes:
@@ -62,20 +64,18 @@ class Client:
         ports = [int(url.rpartition(":")[2]) for url in (mesh.users_url, mesh.gateway_url)]
         return cls(await connect(ports[0]), await connect(ports[1]))
 
-    async def write(self, start: int, count: int, tenant: str = LOAD) -> str:
-        """Create a batch; return its last position."""
+    async def write(self, start: int, count: int, tenant: str = LOAD) -> list[str]:
+        """Create a batch; return its positions."""
         answer = await self._writer.request(post("/users:batch", users(start, count), tenant))
         assert answer[:3] == b"202", answer
-        position: str = json.loads(answer[3:])["results"][-1]["position"]
-        return position
+        return [one["position"] for one in json.loads(answer[3:])["results"]]
 
-    async def wait(self, position: str, tenant: str = LOAD) -> None:
-        """Return once the position is searchable."""
-        while True:
+    async def wait(self, positions: Iterable[str], tenant: str = LOAD) -> None:
+        """Return once these positions are searchable."""
+        for position in positions:
             path = f"/ai/users/search?query=person&limit=1&after={position}"
-            answer = json.loads((await self._reader.request(get(path, tenant)))[3:])
-            if answer["upToDate"]:
-                return
+            while not json.loads((await self._reader.request(get(path, tenant)))[3:])["upToDate"]:
+                pass
 
     async def probe(self, number: int) -> tuple[float, float]:
         """Create a user; return how long the 202 took, and from then on until it was found."""
@@ -103,12 +103,14 @@ class Client:
 
 
 async def capacity(client: Client, count: int) -> float:
-    """Return how many users a second go from HTTP to searchable."""
+    """Return how many users a second go from HTTP to searchable, as they do in the stream later:
+    the same users again and again, from the second time on each an update."""
     started = time.perf_counter()
-    position = ""
-    for start in range(0, count, 500):
-        position = await client.write(start, 500)
-    await client.wait(position)
+    last: list[str] = []
+    for start in range(0, count, _LARGE_BATCH):
+        last = await client.write(start % USERS, _LARGE_BATCH)
+    # In each partition there are some of them, and one partition may be far ahead of the others.
+    await client.wait(last[:: _LARGE_BATCH // 50])
     return count / (time.perf_counter() - started)
 
 
@@ -120,7 +122,7 @@ async def stream(client: Client, rate: float) -> None:
         delay = started + sent / rate - time.perf_counter()
         if delay > 0:
             await asyncio.sleep(delay)
-        await client.write(sent % 20_000, BATCH)
+        await client.write(sent % USERS, BATCH)
         sent += BATCH
 
 
@@ -153,22 +155,22 @@ async def direct_in(store: VectorStore, count: int, stored: int) -> list[float]:
     return times
 
 
-async def embedded(rounds: int, probes: int, warm: int) -> list[Result]:
+async def embedded(rounds: int, probes: int, load: int) -> list[Result]:
     """Return the rows of `mesh up` on the embedded engines."""
     with tempfile.TemporaryDirectory() as folder:
         mesh = MeshProcess(Path(folder), unlimited(LOAD), unlimited(PROBE), LOG_LEVEL="error")
         mesh.spawn()
 
         def alone() -> Awaitable[list[float]]:
-            return direct(probes, warm)
+            return direct(probes, USERS)
 
         try:
-            return await measure(mesh, alone, "embedded", rounds, probes, warm)
+            return await measure(mesh, alone, "embedded", rounds, probes, load)
         finally:
             mesh.stop()
 
 
-async def over_engines(rounds: int, probes: int, warm: int) -> list[Result]:
+async def over_engines(rounds: int, probes: int, load: int) -> list[Result]:
     """Return the rows of the separate processes over Kafka and a Qdrant endpoint."""
     with tempfile.TemporaryDirectory() as folder:
         mesh = EngineMesh(Path(folder), indexers=1)
@@ -184,9 +186,9 @@ async def over_engines(rounds: int, probes: int, warm: int) -> list[Result]:
             )
 
             def alone() -> Awaitable[list[float]]:
-                return direct_in(store, probes, warm)
+                return direct_in(store, probes, USERS)
 
-            results = await measure(mesh, alone, "Kafka and Qdrant", rounds, probes, warm)
+            results = await measure(mesh, alone, "Kafka and Qdrant", rounds, probes, load)
             await store.close()
             await mesh.stop()
             return results
@@ -200,19 +202,20 @@ async def measure(
     where: str,
     rounds: int,
     probes: int,
-    warm: int,
+    load: int,
 ) -> list[Result]:
     """Run the rounds and return the rows."""
     loader, prober = await _client(mesh), await _client(mesh)
-    most = await capacity(loader, warm)
+    await capacity(loader, USERS)
+    most = await capacity(loader, load)
     console.print(f"capacity: {most:.0f} users a second from HTTP to searchable")
     await prober.probe(0)
     fresh, accepts, baseline, idle, busy = [], [], [], [], []
     numbers = iter(range(1, 1_000_000))
     for _ in range(rounds):
-        searches = [await prober.search(n % warm) for n in range(probes)]
+        searches = [await prober.search(n % USERS) for n in range(probes)]
         idle.append(percentile(searches, 0.99) * 1e3)
-        load = asyncio.create_task(stream(loader, most / 2))
+        streaming = asyncio.create_task(stream(loader, most / 2))
         await asyncio.sleep(1.0)
         measured = []
         for _ in range(probes):
@@ -220,11 +223,11 @@ async def measure(
             await asyncio.sleep(0.01)
         searches = []
         for number in range(probes):
-            searches.append(await prober.search(number % warm))
+            searches.append(await prober.search(number % USERS))
             await asyncio.sleep(0.005)
         busy.append(percentile(searches, 0.99) * 1e3)
-        load.cancel()
-        await asyncio.gather(load, return_exceptions=True)
+        streaming.cancel()
+        await asyncio.gather(streaming, return_exceptions=True)
         loader = await _client(mesh)
         accepts.append(percentile([a for a, _ in measured], 0.99) * 1e3)
         fresh.append(percentile([f for _, f in measured], 0.99) * 1e3)
@@ -273,7 +276,7 @@ async def _client(mesh: MeshProcess | EngineMesh) -> Client:
 
 def main(*, quick: bool = False) -> None:
     """Measure and report."""
-    sizes = (2 if quick else 5, 100 if quick else 300, 5_000 if quick else 10_000)
+    sizes = (2 if quick else 5, 100 if quick else 500, 10_000 if quick else 80_000)
     report(uvloop.run(embedded(*sizes)))
     if lack := lacking():
         console.print(f"freshness over engines is left out: {lack}")

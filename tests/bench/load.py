@@ -1,14 +1,15 @@
 """A load generator that costs little: prepared requests over keep-alive connections.
 
 Closed loop for CPU per request (each connection sends its next request when it has the answer),
-open loop for latency (requests start by the clock, so a slow answer delays no later start and a
-wait in line counts as latency). A flood is an open loop that looks at nothing but the status.
+open loop for latency (requests start when they are due, so a slow answer delays no later start and
+a wait in line counts as latency). A flood is an open loop that looks at nothing but the status.
 """
 
 import asyncio
+import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -173,16 +174,29 @@ async def closed_loop(
     return latencies
 
 
+def poisson(rate: float, seconds: float, seed: int) -> list[float]:
+    """Return when requests are due that come independently of each other, `rate` of them a second
+    on average: in seconds from the start, within so many seconds.
+
+    By a clock of their own they would meet the requests of another clock always or never.
+    """
+    rng = random.Random(f"arrivals {seed}")
+    due, arrivals = 0.0, []
+    while (due := due + rng.expovariate(rate)) < seconds:
+        arrivals.append(due)
+    return arrivals
+
+
 async def open_loop(
-    rate: float, count: int, act: Callable[[int, float], Coroutine[Any, Any, T]]
+    arrivals: Sequence[float], act: Callable[[int, float], Coroutine[Any, Any, T]]
 ) -> list[T]:
-    """Start `act` `count` times, `rate` times a second by the clock, whatever the earlier ones do;
-    it is told its number and when it was due (as time.perf_counter has it). Return the results."""
+    """Start `act` when it is due, in seconds from now, whatever the earlier ones do; it is told its
+    number and when it was due (as time.perf_counter has it). Return the results."""
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         tasks = []
-        for number in range(count):
-            due = began + number / rate
+        for number, arrival in enumerate(arrivals):
+            due = began + arrival
             await asyncio.sleep(max(due - time.perf_counter(), 0.0))
             tasks.append(group.create_task(act(number, due)))
     return [task.result() for task in tasks]

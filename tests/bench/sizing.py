@@ -99,10 +99,10 @@ async def measure(folder: Path, count: int, singles: int) -> list[Result]:
 
         await client.wait(await client.write(0, SMALL_USERS, SMALL), SMALL)
         with parts.cpu() as filling:
-            position = ""
+            last: list[str] = []
             for start in range(0, count, BATCH):
-                position = await client.write(start, BATCH)
-            await client.wait(position)
+                last = await client.write(start, BATCH)
+            await client.wait(last)
         full = parts.memory()
         grown = {name: folder_bytes(folder / name) - size for name, size in disk.items()}
 

@@ -1,12 +1,14 @@
 """The load generator: what it counts as an answer, and when it starts what."""
 
 import asyncio
+import statistics
 import time
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load import Flood, first_answer, open_loop
+from bench.load import Flood, first_answer, open_loop, poisson
 from bench.neighbour import within_limit
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -45,9 +47,19 @@ async def test_open_loop_starts_by_the_clock_whatever_is_under_way() -> None:
         return number
 
     before = time.perf_counter()
-    assert await open_loop(1000.0, 3, act) == [0, 1, 2]
+    assert await open_loop([0.0, 0.001, 0.002], act) == [0, 1, 2]
     assert dues[0] >= before
     assert [round((due - dues[0]) * 1e3) for due in dues] == [0, 1, 2]
+
+
+def test_independent_arrivals_come_at_their_rate_and_not_by_a_clock() -> None:
+    arrivals = poisson(20.0, 500.0, seed=1)
+    assert arrivals == poisson(20.0, 500.0, seed=1) != poisson(20.0, 500.0, seed=2)
+    assert 9_500 < len(arrivals) < 10_500
+    assert 0.0 < arrivals[0] <= arrivals[-1] < 500.0
+    gaps = [later - sooner for sooner, later in pairwise(arrivals)]
+    # The spread of independent arrivals is as large as their mean distance.
+    assert 0.9 < statistics.stdev(gaps) / statistics.fmean(gaps) < 1.1
 
 
 def test_limit_is_a_rate_and_a_burst() -> None:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from bench.neighbour import HUNDRED, KINDS, TEN, Round, rows
+from bench.neighbour import HUNDRED, KINDS, LIMIT, TEN, Round, rows
 from bench.noise import Told
 
-TOLD = Told(4000, 2.0, 2.1, {"202": 50, "429": 3950}, {"200": 50, "429": 3950}, 0.2)
+SENT = LIMIT * 100 * 2
+TOLD = Told(SENT, 2.0, 2.1, {"202": 50, "429": SENT - 50}, {"200": 50, "429": SENT - 50}, 0.2)
 
 
 def round_of(p99: float) -> Round:
