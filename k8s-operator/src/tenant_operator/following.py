@@ -8,11 +8,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+import structlog
+
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Object, Resource, WatchEvent
 from meshkit.kube.reflector import reflect
 from meshkit.membership.lease import LEASES, MEMBER_LABEL
 from meshkit.tenancy.resources import POLICIES
+
+log = structlog.get_logger()
 
 Told = Callable[[Resource, str | None, Object], None]
 """Takes in an event: ADDED, MODIFIED, DELETED, or None for what was there at the start."""
@@ -36,6 +40,7 @@ async def following(
 
 async def _follow(client: KubeClient, resource: Resource, told: Told) -> None:
     labels = MEMBER_LABEL if resource == LEASES else ""
+    in_the_way = ""
 
     async def listed() -> str:
         version = ""
@@ -49,4 +54,22 @@ async def _follow(client: KubeClient, resource: Resource, told: Told) -> None:
         if event.type != "BOOKMARK":
             told(resource, event.type, event.object)
 
-    await reflect(client, resource, listed=listed, heard=heard, labels=labels)
+    def opened() -> None:
+        nonlocal in_the_way
+        in_the_way = ""
+
+    def troubled(error: Exception) -> None:
+        nonlocal in_the_way
+        if (reason := str(error) or type(error).__name__) != in_the_way:
+            log.warning("watch_interrupted", resource=resource.plural, reason=reason)
+        in_the_way = reason
+
+    await reflect(
+        client,
+        resource,
+        listed=listed,
+        heard=heard,
+        opened=opened,
+        troubled=troubled,
+        labels=labels,
+    )
