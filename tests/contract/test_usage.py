@@ -23,7 +23,7 @@ from waiting import SetClock
 pytestmark = pytest.mark.timeout(60)
 
 A, B = make_context("tenant-a"), make_context("tenant-b")
-BUDGET = "eventsPerDay"
+BUDGET, TOKENS = "eventsPerDay", "llmTokensPerDay"
 
 Open = Callable[[], AbstractAsyncContextManager[EventLog]]
 
@@ -131,6 +131,33 @@ async def test_last_of_a_budget_goes_to_one_of_those_who_ask_at_once(replicas: R
     quota = make_quota(BUDGET, 1)
     taken = await asyncio.gather(*(one.budgets.take(A, quota, 1) for one in some))
     assert sum(taken) == 1
+
+
+async def test_tokens_reserved_before_calls_and_settled_after_never_overshoot(
+    replicas: Replicas,
+) -> None:
+    r1, r2 = await replicas.start("r1", "r2")
+    quota = make_quota(TOKENS, 20_000)
+    estimate, used = 1_000, 137
+    answered = 0
+
+    async def calls(accounts: Accounts) -> None:
+        """Call a model until no estimate fits any more, as a gateway in front of it does."""
+        nonlocal answered
+        while (reserved := await accounts.budgets.take(A, quota, estimate)) == estimate:
+            await asyncio.sleep(0.001)
+            accounts.budgets.refund(A, quota, estimate - used)
+            answered += 1
+        accounts.budgets.refund(A, quota, reserved)
+
+    await asyncio.gather(*(calls(one) for one in (r1, r2) for _ in range(4)))
+    replicas.clock.now += 5
+    async with asyncio.timeout(20):
+        while [one.used(A.tenant_uid)[TOKENS] for one in (r1, r2)] != [answered * used] * 2:
+            await asyncio.sleep(0.02)
+    # Less than the limit by an estimate at most for each call that may have been under way.
+    assert 20_000 - 8 * estimate < answered * used <= 20_000
+    assert r1.used(A.tenant_uid)[BUDGET] == 0
 
 
 async def test_all_replicas_tell_the_same_usage(replicas: Replicas) -> None:
