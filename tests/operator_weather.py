@@ -15,7 +15,8 @@ from tenant_operator.cluster import KubeCluster
 from tenant_operator.following import Told
 from tenant_operator.observed import Kept, name_of, own_uid
 
-_FAULTY = ("tenant", "apply_policy", "delete_policy", "apply_status", "hold_until_erased", "tell")
+_READS = ("tenant", "members")
+_WRITES = ("apply_policy", "delete_policy", "apply_status", "hold_until_erased", "tell")
 
 
 class Weather:
@@ -67,12 +68,12 @@ class FaultyCluster(KubeCluster):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        return self._faulty(found, name) if name in _FAULTY else found
+        return self._faulty(found, name) if name in _READS + _WRITES else found
 
     def _faulty(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
         async def called(*arguments: Any, **options: Any) -> Any:
             weather = self._weather
-            self.writes += name != "tenant"
+            self.writes += name in _WRITES
             if weather.strikes(0.15):
                 raise KubeUnavailable("not done, says the weather")
             if weather.strikes(0.2):

@@ -1,18 +1,23 @@
 """Deleting a Tenant: the saga on a real API server, interrupted at every one of its writes."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from builders import tenant_document
+from meshkit.clock import utc_now
 from meshkit.kube.client import KubeClient
-from meshkit.kube.objects import Conflict, NotFound, Object
+from meshkit.kube.objects import Conflict, NotFound, Object, Resource
+from meshkit.membership.lease import LEASES, MEMBER_LABEL, Member, lease_document, parse_lease
 from meshkit.tenancy.resources import POLICIES, TENANTS
 from meshkit.tenancy.spec import ERASE_FINALIZER
-from operator_rig import condition, replica, running_operator, until_condition
+from operator_rig import condition, replica, running_operator, tenant, until_condition
 from tenant_operator.cluster import CONFIG_MAPS, EVENTS, KubeCluster
+from tenant_operator.conditions import DELETING
 from tenant_operator.erasers import ErasureWaits, Remains
+from tenant_operator.following import Told
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -86,6 +91,48 @@ async def policy_state(client: KubeClient, name: str = "tenant-a") -> str | None
     except NotFound:
         return None
     return state
+
+
+async def test_replica_that_no_watch_has_told_of_yet_is_waited_for(
+    client: KubeClient, world: World
+) -> None:
+    untold = {"late"}
+
+    def behind(told: Told) -> Told:
+        def without_the_late_one(resource: Resource, kind: str | None, found: Object) -> None:
+            if resource != LEASES or found["spec"]["holderIdentity"] not in untold:
+                told(resource, kind, found)
+
+        return without_the_late_one
+
+    # It was there before the fence, and does not know of that yet.
+    late = Member("user-service", "late", applied_version=1, lease_seconds=3600)
+    running = running_operator(client, erasers=world, through=behind, **QUICK)
+    async with running, replica(client):
+        made = await declare(client)
+        world.fill(made["metadata"]["uid"])
+        await until_condition(client, "tenant-a", "Ready")
+        await client.apply(LEASES, lease_document(late, utc_now()), manager="late")
+        await client.delete(TENANTS, "tenant-a")
+        async with asyncio.timeout(20):
+            while condition(await tenant(client, "tenant-a"), DELETING).get("reason") != "Fencing":
+                await asyncio.sleep(0.01)
+            fenced = (await client.get(POLICIES, "tenant-a"))["metadata"]["resourceVersion"]
+            while int(fenced) > await acknowledged_by_others(client):
+                await asyncio.sleep(0.01)
+        assert not world.calls
+        untold.clear()
+        obeys = replace(late, applied_version=int(fenced))
+        await client.apply(LEASES, lease_document(obeys, utc_now()), manager="late")
+        await until_deleted(client)
+        assert "erase" in world.calls
+
+
+async def acknowledged_by_others(client: KubeClient) -> int:
+    """The version that the replica with a working watch obeys."""
+    leases, _ = await client.list(LEASES, labels=MEMBER_LABEL)
+    members = (parse_lease(lease) for lease in leases)
+    return max(one.applied_version for one in members if one is not None and one.identity != "late")
 
 
 async def test_data_is_erased_before_the_tenant_goes_and_a_report_stays(

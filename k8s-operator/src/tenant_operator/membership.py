@@ -27,6 +27,11 @@ class Membership:
         """The replicas whose Leases had not ended when last looked at, by name."""
         return self._live
 
+    def live_by_now(self) -> Sequence[Member]:
+        """Return the replicas whose Leases have not ended by now, by name; `look` is still to say
+        whether that is news."""
+        return self._roster.live(self._clock())
+
     def of(self, *services: str) -> Sequence[Member]:
         """Return the live replicas of some services."""
         return [member for member in self._live if member.service in services]
@@ -48,7 +53,7 @@ class Membership:
     def look(self) -> bool:
         """Look who is live now; return whether replicas came or went, or stumble over a policy."""
         before = self._signature()
-        self._live = self._roster.live(self._clock())
+        self._live = self.live_by_now()
         return self._signature() != before
 
     def next_end(self) -> float | None:

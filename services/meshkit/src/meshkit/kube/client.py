@@ -68,10 +68,7 @@ class KubeClient:
         self, resource: Resource, *, namespace: str | None = None, labels: str = ""
     ) -> tuple[list[Object], str]:
         """Return all objects (with `labels`, those that the selector takes) and the version from
-        which to watch.
-
-        Raises KubeUnavailable, KubeRefused.
-        """
+        which to watch. Raises KubeUnavailable, KubeRefused."""
         items: list[Object] = []
         version = ""
         async for page in self.pages(resource, namespace=namespace, labels=labels):
@@ -83,9 +80,7 @@ class KubeClient:
         self, resource: Resource, *, namespace: str | None = None, labels: str = ""
     ) -> AsyncGenerator[Page, None]:
         """Yield all objects (with `labels`, those that the selector takes), some at a time.
-
-        Raises KubeUnavailable, KubeRefused.
-        """
+        Raises KubeUnavailable, KubeRefused."""
         path = resource.path(namespace or self.namespace)
         parameters = {"limit": str(_PAGE)} | _selected(labels)
         while True:
@@ -108,8 +103,7 @@ class KubeClient:
         labels: str = "",
         opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent, None]:
-        """Yield what happens from `version` on (with `labels`, to objects that the selector takes),
-        with bookmarks, until the server ends the watch.
+        """Yield what happens from `version` on, with bookmarks, until the server ends the watch.
 
         `opened` is called once the server has agreed, which may be long before the first event.
         Raises Expired where the server does not remember that version, KubeUnavailable.
