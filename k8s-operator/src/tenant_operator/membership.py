@@ -59,12 +59,10 @@ class Membership:
                 self._roster.saw(lease, self._clock(), self._wall_clock())
 
     def look(self) -> bool:
-        """Look who is live now; return whether replicas came or went, stumble over a policy, or
-        obey an older version than before: then it is another process under the same name."""
-        before, applied = self._signature(), {one.name: one.applied_version for one in self._live}
+        """Look who is live now; return whether replicas came or went, or stumble over a policy."""
+        before = self._signature()
         self._live = self.live_by_now()
-        fell_back = any(one.applied_version < applied.get(one.name, 0) for one in self._live)
-        return fell_back or self._signature() != before
+        return self._signature() != before
 
     def next_end(self) -> float | None:
         """Return in how many seconds a Lease ends if it is not renewed."""

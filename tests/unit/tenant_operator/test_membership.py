@@ -74,14 +74,6 @@ def test_replica_that_is_gone_is_no_member() -> None:
     assert replicas.live() == []
 
 
-def test_replica_that_obeys_less_than_before_is_another_one() -> None:
-    replicas = Replicas()
-    replicas.renew("a", applied=9)
-    assert not replicas.renew("a", applied=10)
-    assert replicas.renew("a", applied=1)
-    assert not replicas.renew("a", applied=1)
-
-
 def test_what_is_told_late_takes_nothing_back() -> None:
     replicas = Replicas()
     left, stuck = replicas.lease("a", applied=9), replicas.lease("a", applied=1)
