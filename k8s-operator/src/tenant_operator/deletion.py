@@ -17,6 +17,7 @@ import structlog
 
 from meshkit.clock import WallClock, utc_now
 from meshkit.kube.objects import KubeRefused, KubeUnavailable, NotFound, Object
+from meshkit.tasks import end
 from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.spec import ERASE_FINALIZER
 from tenant_operator.cluster import Cluster
@@ -112,12 +113,7 @@ class Deletion:
 
     async def close(self) -> None:
         """Stop where each is; the next operator goes on."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks.values())
 
     def _forget(self, name: str) -> None:
         self._tasks.pop(name, None)

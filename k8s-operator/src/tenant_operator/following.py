@@ -6,7 +6,7 @@ only has to be taken in. Handing it through kopf's queues and handlers costs a m
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -14,6 +14,7 @@ from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Object, Resource, WatchEvent
 from meshkit.kube.reflector import reflect
 from meshkit.membership.lease import LEASES, MEMBER_LABEL
+from meshkit.tasks import end
 from meshkit.tenancy.resources import POLICIES
 
 log = structlog.get_logger()
@@ -31,11 +32,7 @@ async def following(
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await end(*tasks)
 
 
 async def _follow(client: KubeClient, resource: Resource, told: Told) -> None:

@@ -16,6 +16,7 @@ from meshkit.clock import Clock, WallClock, monotonic, utc_now
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Conflict, KubeRefused, KubeUnavailable, NotFound, Object
 from meshkit.membership.lease import LEASES, micro_time
+from meshkit.tasks import end
 from meshkit.telemetry import metrics
 
 log = structlog.get_logger()
@@ -63,9 +64,7 @@ class Leadership:
         try:
             yield
         finally:
-            renewing.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewing
+            await end(renewing)
             metrics.OPERATOR_LEADER.set(0)
             if not self.lost.is_set():
                 await self._let_go()

@@ -16,6 +16,7 @@ import structlog
 from meshkit.clock import Clock, WallClock, monotonic, utc_now
 from meshkit.kube.objects import KubeRefused, KubeUnavailable, Object, Resource
 from meshkit.membership.lease import LEASES
+from meshkit.tasks import end
 from meshkit.telemetry import metrics
 from meshkit.tenancy.resources import PLANS, POLICIES, TENANTS
 from tenant_operator.cluster import Cluster
@@ -107,11 +108,7 @@ class TenantOperator:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError):
-                    await task
+            await end(*tasks)
             await self._reconciler.close()
 
     async def ready(self) -> str | None:

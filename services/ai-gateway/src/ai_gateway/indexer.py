@@ -13,7 +13,6 @@ durable, and a restart reads again from there.
 
 import asyncio
 from collections.abc import Callable, Container, Sequence
-from contextlib import suppress
 
 import structlog
 
@@ -32,6 +31,7 @@ from meshkit.clock import Clock, WallClock, monotonic, utc_now
 from meshkit.events.envelope import BadEvent, UserEvent
 from meshkit.events.log import USER_EVENTS, Commit, EventLog
 from meshkit.events.reading import ResolveTenant, from_record
+from meshkit.tasks import end
 from meshkit.telemetry import metrics
 
 log = structlog.get_logger()
@@ -100,9 +100,7 @@ class Indexer:
         try:
             await self._index(self._intake, reading, commits, collection_id)
         finally:
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
+            await end(reading)
             await commits.last()
             await consumer.close()
             await reader.close()
@@ -136,11 +134,7 @@ class Indexer:
                 batch, express = unless_done(batch), unless_done(express)
                 commits.aside()
         finally:
-            for task in (batch, express):
-                if task is not None:
-                    task.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await task
+            await end(batch, express)
 
     def _late(self) -> list[Item]:
         """Return what goes beside a batch that is being stored: who has little and comes now would

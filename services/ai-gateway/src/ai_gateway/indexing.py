@@ -6,7 +6,7 @@ committed offsets: an indexer that died silently would be an index that silently
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -18,6 +18,7 @@ from ai_gateway.weights import Weights
 from meshkit.errors import LogUnavailable
 from meshkit.events.log import EventLog
 from meshkit.events.reading import ResolveTenant
+from meshkit.tasks import end
 from meshkit.tenancy.identity import TenantContext, TenantId
 from meshkit.tenancy.source import TenantSource
 from meshkit.tenancy.terminating import TerminatingTenants
@@ -83,9 +84,7 @@ async def indexing(
     try:
         yield health
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 async def _run_for_ever(make_indexer: Callable[[], Indexer], health: IndexingHealth) -> None:

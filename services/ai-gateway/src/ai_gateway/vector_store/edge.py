@@ -29,6 +29,7 @@ from ai_gateway.vector_store.port import (
 )
 from ai_gateway.vectors import Query
 from meshkit.clock import unix_ms
+from meshkit.tasks import end
 from meshkit.tenancy.identity import TenantContext
 
 log = structlog.get_logger()
@@ -127,11 +128,7 @@ class EdgeVectorStore:
 
     async def close(self) -> None:
         """Flush and release the store."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks)
         self._alive.clear()
         if self._child is not None:
             await self._child.stop()

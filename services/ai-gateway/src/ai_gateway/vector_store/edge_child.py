@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ai_gateway.vector_store import wire
 from ai_gateway.vector_store.port import StoreMismatch, StoreUnavailable
+from meshkit.tasks import end
 
 _MODULE = "ai_gateway.vector_store.edge_process"
 
@@ -49,8 +50,8 @@ class EngineChild:
         """Start an engine process on `folder`. Raises StoreMismatch, StoreUnavailable."""
         ours, theirs = socket.socketpair()
         # A frame that fits into the buffer costs one system call each way.
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        for side in (ours, theirs):
+            side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         command = [sys.executable, "-m", _MODULE, str(theirs.fileno()), str(folder), *arguments]
         process = await asyncio.to_thread(
             subprocess.Popen, command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
@@ -86,9 +87,7 @@ class EngineChild:
 
     async def stop(self) -> None:
         """Let the process finish what it has, flush and end."""
-        self._listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._listening
+        await end(self._listening)
         self._writer.close()
         with suppress(ConnectionError):
             await self._writer.wait_closed()

@@ -31,6 +31,7 @@ from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import ALIAS, LAYOUT, Collection, QdrantLayout
 from ai_gateway.vectors import Query
 from meshkit.clock import unix_ms
+from meshkit.tasks import end
 from meshkit.tenancy.identity import TenantContext
 
 log = structlog.get_logger()
@@ -157,11 +158,7 @@ class QdrantVectorStore:
 
     async def close(self) -> None:
         """Release the connections."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks)
         await self._release()
 
     async def _release(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -16,6 +16,7 @@ from meshkit.limits.peers import Peers
 from meshkit.limits.shared import SharedLimiter
 from meshkit.limits.signing import KEY_BYTES
 from meshkit.settings import PREFIX, MeshSettings, key_in
+from meshkit.tasks import end
 
 log = structlog.get_logger()
 
@@ -84,10 +85,7 @@ async def sharing(settings: MeshSettings, identity: str) -> AsyncIterator[Sharin
         try:
             yield Sharing(limiter, lender, key, peers)
         finally:
-            for task in keeping:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await end(*keeping)
 
 
 __all__ = ["Sharing", "peer_key", "sharing"]

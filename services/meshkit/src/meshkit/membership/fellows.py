@@ -8,7 +8,6 @@ that may not read Leases says what it lacks, and is not ready: it cannot know wh
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Self
 
 import structlog
@@ -18,6 +17,7 @@ from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import KubeRefused, Object, WatchEvent
 from meshkit.kube.reflector import reflect
 from meshkit.membership.lease import LEASES, MEMBER_LABEL, Member, Roster, parse_lease
+from meshkit.tasks import end
 
 log = structlog.get_logger()
 
@@ -67,10 +67,7 @@ class Fellows:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks)
 
     async def _keep_up(self) -> None:
         await reflect(

@@ -20,6 +20,7 @@ from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import KubeRefused, KubeUnavailable
 from meshkit.membership.lease import LEASES, Member, lease_document
 from meshkit.membership.pace import Pace
+from meshkit.tasks import end
 from meshkit.telemetry import metrics
 from meshkit.tenancy.source import TenantProblem
 
@@ -90,10 +91,7 @@ class Membership:
             await self._stop()
 
     async def _stop(self) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeping
+        await end(self._keeping)
 
     def _heard(self) -> None:
         if self._pace.changed(self._clock()):

@@ -12,7 +12,6 @@ happen in a thread; the event loop only swaps what came out.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +19,7 @@ import structlog
 from watchfiles import awatch
 
 from meshkit.clock import Clock, monotonic
+from meshkit.tasks import end
 from meshkit.tenancy.catalogue import Catalogue, Outcome
 from meshkit.tenancy.folder import folder_identity, is_tenant_file, look
 from meshkit.tenancy.policy import TenantPolicy
@@ -103,10 +103,7 @@ class DirectoryTenantSource:
 
     async def close(self) -> None:
         """Stop watching. The last policies stay readable."""
-        if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+        await end(self._watching)
 
     async def __aenter__(self) -> Self:
         await self.start()

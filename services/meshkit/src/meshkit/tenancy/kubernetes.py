@@ -9,7 +9,6 @@ server knows nobody and refuses everybody until it has listed once (ADR 0012).
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Self
 
 import structlog
@@ -19,6 +18,7 @@ from meshkit.clock import Clock, monotonic
 from meshkit.kube.client import KubeClient
 from meshkit.kube.objects import Object, WatchEvent
 from meshkit.kube.reflector import reflect
+from meshkit.tasks import end
 from meshkit.telemetry import metrics
 from meshkit.tenancy.directory import OnChange
 from meshkit.tenancy.policy import TenantPolicy
@@ -98,10 +98,7 @@ class KubernetesTenantSource:
 
     async def close(self) -> None:
         """Stop watching. The last policies stay readable."""
-        if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+        await end(self._watching)
 
     async def __aenter__(self) -> Self:
         await self.start()
