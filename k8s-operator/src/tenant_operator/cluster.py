@@ -33,8 +33,9 @@ class Cluster(Protocol):
     async def tenant(self, name: str) -> Object | None:
         """Return a Tenant as it is now, not as a watch has told; None where there is none."""
 
-    async def members(self) -> Sequence[Object]:
-        """Return the Leases of members as they are now, not as a watch has told."""
+    async def members(self) -> tuple[Sequence[Kept], int]:
+        """Return the Leases of members as they are now, not as a watch has told, and the list's
+        version."""
 
     async def apply_policy(self, document: Object) -> Object:
         """Make a TenantPolicy what `document` says, and return it."""
@@ -83,10 +84,9 @@ class KubeCluster:
         except NotFound:
             return None
 
-    async def members(self) -> Sequence[Object]:
-        """Return the Leases of members as they are now."""
-        leases, _ = await self._client.list(LEASES, labels=MEMBER_LABEL)
-        return leases
+    async def members(self) -> tuple[Sequence[Kept], int]:
+        """Return the Leases of members as they are now, and the list's version."""
+        return await KubeCluster.listed(self, LEASES)
 
     async def apply_policy(self, document: Object) -> Object:
         """Make a TenantPolicy what `document` says, and return it."""

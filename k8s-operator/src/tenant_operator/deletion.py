@@ -189,7 +189,7 @@ class Deletion:
         fence = enforcement(name, version_of(found), self._membership.live)
         if fence.complete:
             # The watch may be late to tell of a replica that has come, and may not be fenced yet.
-            self._membership.listed(await self._cluster.members())
+            self._membership.listed(*await self._cluster.members())
             fence = enforcement(name, version_of(found), self._membership.live_by_now())
         if not fence.complete:
             self._membership.wait_for(name, version_of(found))

@@ -1,7 +1,8 @@
 """The replicas as the operator sees them: who is live, and from which version on each obeys.
 
 Policies that not every live replica obeys yet are kept in the order of their versions, so that an
-acknowledgement looks only at those that it may have completed, not at ten thousand tenants.
+acknowledgement looks only at those that it may have completed, not at ten thousand tenants. A Lease
+that is told late, or listed before and taken in after, never takes the picture back.
 """
 
 import heapq
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from meshkit.clock import Clock, WallClock
 from meshkit.kube.objects import Object
 from meshkit.membership.lease import Member, Roster
+from tenant_operator.observed import Kept, Objects, name_of
 
 
 class Membership:
@@ -18,6 +20,7 @@ class Membership:
     def __init__(self, clock: Clock, wall_clock: WallClock) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
+        self._leases = Objects()
         self._roster = Roster()
         self._waiting: list[tuple[int, str]] = []
         self._live: Sequence[Member] = ()
@@ -37,24 +40,31 @@ class Membership:
         return [member for member in self._live if member.service in services]
 
     def saw(self, lease: Object) -> None:
-        """Take in a Lease as it is now."""
-        self._roster.saw(lease, self._clock(), self._wall_clock())
+        """Take in a Lease as it was at its version; an older one than the known is no news."""
+        if self._leases.saw(lease):
+            self._roster.saw(lease, self._clock(), self._wall_clock())
 
-    def gone(self, name: str) -> None:
-        """Forget a Lease that was removed."""
-        self._roster.gone(name)
+    def removed(self, lease: Object) -> None:
+        """Take in that a Lease was removed, as it was then."""
+        if self._leases.removed(lease):
+            self._roster.gone(name_of(lease))
 
-    def listed(self, leases: Sequence[Object]) -> None:
-        """Take in all Leases that there are."""
-        self._roster.keep_only(lease["metadata"]["name"] for lease in leases)
-        for lease in leases:
-            self.saw(lease)
+    def listed(self, leases: Sequence[Kept], version: int) -> None:
+        """Take in all Leases that there were at a version."""
+        for name in self._leases.listed(leases, version):
+            lease = self._leases.get(name)
+            if lease is None:
+                self._roster.gone(name)
+            else:
+                self._roster.saw(lease, self._clock(), self._wall_clock())
 
     def look(self) -> bool:
-        """Look who is live now; return whether replicas came or went, or stumble over a policy."""
-        before = self._signature()
+        """Look who is live now; return whether replicas came or went, stumble over a policy, or
+        obey an older version than before: then it is another process under the same name."""
+        before, applied = self._signature(), {one.name: one.applied_version for one in self._live}
         self._live = self.live_by_now()
-        return self._signature() != before
+        fell_back = any(one.applied_version < applied.get(one.name, 0) for one in self._live)
+        return fell_back or self._signature() != before
 
     def next_end(self) -> float | None:
         """Return in how many seconds a Lease ends if it is not renewed."""

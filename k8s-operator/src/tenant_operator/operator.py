@@ -129,7 +129,8 @@ class TenantOperator:
         name = found["metadata"]["name"]
         self._note_told(resource, kind, name)
         if resource == LEASES:
-            self._membership.gone(name) if kind == "DELETED" else self._membership.saw(found)
+            members = self._membership
+            members.removed(found) if kind == "DELETED" else members.saw(found)
             self._look_at_members()
             return
         objects = self._objects(resource)
@@ -155,7 +156,7 @@ class TenantOperator:
             if newest > self._told[resource]:
                 self._expected[resource] = newest, self._clock()
             if resource == LEASES:
-                self._membership.listed([one.read() for one in found])
+                self._membership.listed(found, version)
                 continue
             names = self._objects(resource).listed(found, version)
             concerned: set[str] = set()
@@ -224,7 +225,6 @@ class TenantOperator:
                 await self.resync()
                 for name in self._membership.ended(_FORGOTTEN_LEASE_SECONDS):
                     await self._cluster.delete_lease(name)
-                    self._membership.gone(name)
             except (KubeUnavailable, KubeRefused) as error:
                 log.warning("resync_put_off", reason=str(error))
 
