@@ -119,7 +119,7 @@ class Run:
                     await self.idle()
                     await self.world.acknowledge()
                     now = await self.seen()
-                    if now == before and not _under_way(now):
+                    if now == before and not _under_way(now, self.world):
                         return now
                     before = now
                     await asyncio.sleep(0.03)
@@ -164,7 +164,7 @@ class Run:
             # Statuses follow replicas after a while.
             await asyncio.sleep(0.03)
             await self.idle()
-        writes = self.cluster.writes
+        writes, was = self.cluster.writes, await self.seen()
         await self.resync()
         for name in self.operator.observed.tenants.names():
             self.operator.queue.add(name)
@@ -172,16 +172,20 @@ class Run:
         after = await self.world.versions()
         changed = {key for key in before.keys() | after if before.get(key) != after.get(key)}
         wrong = [f"{key} was written by listing again" for key in sorted(changed)]
+        if wrong:
+            wrong.append(f"from {was} to {await self.seen()}")
         if not wrong and self.cluster.writes != writes:
             wrong.append("looking again wrote what was there")
         return wrong
 
 
-def _under_way(seen: dict[str, Any]) -> bool:
+def _under_way(seen: dict[str, Any], world: World) -> bool:
     """Whether something is going on that comes to an end by itself."""
+    # Else every replica obeys sooner or later.
+    for_ever = not world.replicas or not all(world.replicas.values())
     for key, one in seen.items():
         if key.startswith("tenant "):
-            waits = one["conditions"].get("Deleting", ("", ""))[1] == "Fencing"
+            waits = for_ever and one["conditions"].get("Deleting", ("", ""))[1] == "Fencing"
             if not one["upToDate"] or (one["leaving"] and not waits):
                 return True
     return False
