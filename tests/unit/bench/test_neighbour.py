@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.neighbour import HUNDRED, KINDS, LIMIT, TEN, Round, rows
+from bench.neighbour import ELSEWHERE, HUNDRED, KINDS, LIMIT, TEN, Round, rows
 from bench.noise import Told
 
 SENT = LIMIT * 100 * 2
@@ -33,3 +33,11 @@ def test_row_says_how_much_was_sent() -> None:
     assert "it sent 100 [100 - 100] and 100 [100 - 100] times that" in row.detail
     # What a row is known by in the document ends at a semicolon.
     assert ";" not in row.what
+
+
+def test_what_the_services_let_happen_is_told_apart_from_a_machine_that_is_shared() -> None:
+    slow = {HUNDRED: 2.0, ELSEWHERE: 2.0}
+    shared = rows({kind: [round_of(slow.get(kind, 1.0))] for kind in KINDS})
+    assert [row.met for row in shared] == [False, False, False, True]
+    ours = rows({kind: [round_of({HUNDRED: 2.0}.get(kind, 1.0))] for kind in KINDS})
+    assert not ours[-1].met
