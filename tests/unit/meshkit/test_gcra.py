@@ -1,14 +1,12 @@
 """Rate limits: what passes, what is left, and how long to wait."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import make_context, make_limit
 from meshkit.limits.gcra import RateLimiter
-from meshkit.limits.headers import limit_headers, retry_after_seconds
+from meshkit.limits.headers import limit_headers, milliseconds_up, retry_after_seconds
 
 TENANT = make_context()
 
@@ -164,7 +162,15 @@ def test_unlimited_has_no_headers(limiter: RateLimiter) -> None:
     assert limit_headers(limiter.take(TENANT, make_limit(unlimited=True))) == ()
 
 
-@pytest.mark.parametrize(("delay", "seconds"), [(0.001, 1), (1.0, 1), (1.2, 2), (59.01, 60)])
+@pytest.mark.parametrize(
+    ("delay", "seconds"), [(0.001, 1), (1.0, 1), (1.0000000001, 1), (1.2, 2), (59.01, 60)]
+)
 def test_retry_after_rounds_up(delay: float, seconds: int) -> None:
     assert retry_after_seconds(delay) == seconds
-    assert retry_after_seconds(delay) >= math.ceil(delay)
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"), [(0.0, 0.0), (0.5000000001, 0.5), (0.0004, 0.001), (1 / 3, 0.334)]
+)
+def test_thousandths_round_up(delay: float, seconds: float) -> None:
+    assert milliseconds_up(delay) == seconds

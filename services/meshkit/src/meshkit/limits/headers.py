@@ -2,8 +2,9 @@
 
 The numbers are the tenant's, never a replica's share. `q` and `w` are what the Tenant declares;
 `burst`, a parameter of ours, is how many may come at once, so `r` may be above `q`. Seconds are
-whole and rounded up: a client that waits exactly that long gets in. `fallback`, ours too, says that
-the replica which runs the bucket cannot be reached, and what decides meanwhile.
+whole in headers, in thousandths in bodies, and rounded up: a client that waits exactly that long
+gets in. `fallback`, ours too, says that the replica which runs the bucket cannot be reached, and
+what decides meanwhile.
 """
 
 import math
@@ -13,6 +14,9 @@ from meshkit.limits.gcra import Decision
 from meshkit.tenancy.policy import ResolvedRateLimit
 
 Header = tuple[bytes, bytes]
+
+# A sum of floats is off by less: nobody is to wait another second for it.
+_ROUNDING = 1e-9
 
 
 def policy_header(limit: ResolvedRateLimit) -> Header | None:
@@ -28,7 +32,7 @@ def limit_headers(decision: Decision) -> tuple[Header, ...]:
     policy = policy_header(decision.limit)
     if policy is None:
         return ()
-    reset = math.ceil(decision.reset_after)
+    reset = whole_seconds(decision.reset_after)
     state = f'"{decision.limit.name}";r={decision.remaining};t={reset}'
     if isinstance(decision, FallbackDecision):
         state += f";fallback={decision.fallback}"
@@ -37,7 +41,24 @@ def limit_headers(decision: Decision) -> tuple[Header, ...]:
 
 def retry_after_seconds(seconds: float) -> int:
     """Return a delay as Retry-After takes it: whole seconds, at least one."""
-    return max(1, math.ceil(seconds))
+    return max(1, whole_seconds(seconds))
 
 
-__all__ = ["Header", "limit_headers", "policy_header", "retry_after_seconds"]
+def whole_seconds(seconds: float) -> int:
+    """Return a delay in whole seconds, rounded up."""
+    return math.ceil(seconds - _ROUNDING)
+
+
+def milliseconds_up(seconds: float) -> float:
+    """Return a delay in seconds, rounded up to a thousandth."""
+    return math.ceil((seconds - _ROUNDING) * 1000) / 1000
+
+
+__all__ = [
+    "Header",
+    "limit_headers",
+    "milliseconds_up",
+    "policy_header",
+    "retry_after_seconds",
+    "whole_seconds",
+]

@@ -5,7 +5,7 @@ from html import escape
 import msgspec
 
 from meshkit.errors import MeshError, catalogue
-from meshkit.limits.headers import retry_after_seconds
+from meshkit.limits.headers import milliseconds_up, retry_after_seconds
 from meshkit.web.call import HTML, PROBLEM_JSON, Reply
 
 _encode = msgspec.json.Encoder().encode
@@ -25,7 +25,7 @@ def problem_document(error: MeshError, request_id: str) -> dict[str, object]:
     if error.fields:
         document["errors"] = [{"path": f.path, "message": f.message} for f in error.fields]
     if error.retry_after is not None:
-        document["retryAfterSeconds"] = round(error.retry_after, 3)
+        document["retryAfterSeconds"] = milliseconds_up(error.retry_after)
     return document | error.extra
 
 

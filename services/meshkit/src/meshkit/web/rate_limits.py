@@ -2,6 +2,7 @@
 
 from meshkit.errors import RateLimited
 from meshkit.limits.gcra import Decision
+from meshkit.limits.headers import milliseconds_up
 from meshkit.limits.limiter import Limiter
 from meshkit.telemetry import metrics
 from meshkit.tenancy.policy import Enforcement, TenantPolicy
@@ -65,7 +66,7 @@ def rate_limited(policy: TenantPolicy, decision: Decision) -> RateLimited:
             "windowSeconds": limit.window_seconds,
             "burst": limit.burst,
             "remaining": decision.remaining,
-            "resetSeconds": round(decision.reset_after, 3),
+            "resetSeconds": milliseconds_up(decision.reset_after),
             "provenance": limit.provenance.value,
         }
     }

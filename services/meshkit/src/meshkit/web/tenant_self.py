@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from meshkit.limits.headers import milliseconds_up
 from meshkit.tenancy.policy import ResolvedQuota
 from meshkit.usage.windows import STORED_USERS, reset_at
 from meshkit.web.call import Call
@@ -79,7 +80,7 @@ def tenant_self(
                 unlimited=limit.unlimited,
                 provenance=limit.provenance.value,
                 remaining=now.remaining,
-                reset_seconds=round(now.reset_after, 3),
+                reset_seconds=milliseconds_up(now.reset_after),
                 would_refuse=limits.shadow.counted(call.tenant, limit.name),
             )
         )
