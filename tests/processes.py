@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 STOP_SECONDS = 20
+_LAST_WORDS = 8_000
 
 
 _given: set[int] = set()
@@ -88,12 +89,16 @@ class Process:
             self._process.wait()
 
     def stop(self) -> int:
-        """Ask it to stop, as Ctrl-C does, and return its exit status."""
+        """Ask it to stop, as Ctrl-C does, and return its exit status. Raises AssertionError where
+        it does not, with where it hangs."""
         assert self._process is not None
         if self.running:
             self._process.send_signal(signal.SIGINT)
         try:
             return self._process.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.kill()
-            raise
+            # Its last words are where each of its threads is.
+            self.send(signal.SIGABRT)
+            self._process.wait(timeout=STOP_SECONDS)
+            words = self.log.read_text()[-_LAST_WORDS:]
+            raise AssertionError(f"{self.command} does not stop:\n{words}") from None

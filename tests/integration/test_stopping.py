@@ -68,3 +68,25 @@ async def test_indexer_stops_while_the_brokers_hang(tmp_path: Path) -> None:
         assert await asyncio.to_thread(leaving.stop) == 0
         mesh.broker.signal(signal.SIGCONT)
         leaving.spawn()
+
+
+async def test_process_that_is_aborted_tells_where_it_was(tmp_path: Path) -> None:
+    """Also one that answers nothing, whatever holds it: no Python code runs for that."""
+    write_tenant(tmp_path / "tenants", unlimited("tenant-a"))
+    port, admin = free_ports(2)
+    settings = {
+        "TENANTS": str(tmp_path / "tenants"),
+        "DATA_DIR": str(tmp_path / "data"),
+        "USER_SERVICE_PORT": str(port),
+        "ADMIN_PORT": str(admin),
+    }
+    process = Process([installed("user-service")], clean_environment(**settings), tmp_path / "log")
+    process.spawn()
+    try:
+        await eventually(lambda: "tenant_policies_changed" in process.log.read_text())
+        process.send(signal.SIGABRT)
+        await eventually(lambda: not process.running)
+        assert "Fatal Python error: Aborted" in process.log.read_text()
+        assert "runtime.py" in process.log.read_text()
+    finally:
+        process.kill()

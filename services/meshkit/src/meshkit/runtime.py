@@ -2,9 +2,12 @@
 
 The first SIGINT or SIGTERM asks for a graceful stop, a second one ends the process at once.
 A StartError is told in one sentence, without a traceback, and ends with status 2.
+A crash in a library of C, and SIGABRT, tell where each thread is: that is how to ask a process that
+answers nothing any more.
 """
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -35,6 +38,7 @@ Serve = Callable[[S, asyncio.Event], Awaitable[None]]
 def run(serve: Serve[S], load: Callable[[], S]) -> None:
     """Run a service to its end with the settings that it loads; exits with status 2 where it cannot
     start."""
+    faulthandler.enable()
     try:
         settings = load()
         configure_logging(settings.log_format, settings.log_level)
