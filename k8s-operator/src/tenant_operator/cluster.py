@@ -86,7 +86,7 @@ class KubeCluster:
 
     async def members(self) -> tuple[Sequence[Kept], int]:
         """Return the Leases of members as they are now, and the list's version."""
-        return await KubeCluster.listed(self, LEASES)
+        return await self.listed(LEASES)
 
     async def apply_policy(self, document: Object) -> Object:
         """Make a TenantPolicy what `document` says, and return it."""
