@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from meshkit.clock import unix_ms
 from meshkit.errors import LogUnavailable, StartError
-from meshkit.events import compaction, sqlite_schema, sqlite_writer
+from meshkit.events import compaction, sqlite_consumer, sqlite_schema, sqlite_writer
 from meshkit.events.log import NewRecord, Record, TopicSpec
 from meshkit.events.sqlite_log import SqliteEventLog
 
@@ -193,6 +194,23 @@ async def test_closed_consumer_is_forgotten(log: SqliteEventLog) -> None:
     for consumer in consumers:
         await consumer.close()
     assert not log._wakes
+
+
+async def test_consumer_is_not_woken_by_other_topics(
+    log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_consumer, "_FOREIGN_POLL_SECONDS", 60)
+    quiet = log.consumer("kept", "g")
+    assert isinstance(quiet, sqlite_consumer.SqliteConsumer)
+    looks = mock.AsyncMock(wraps=quiet._read_on)
+    monkeypatch.setattr(quiet, "_read_on", looks)
+    waiting = asyncio.create_task(quiet.consume(10, 60))
+    for _ in range(5):
+        await log.publish(TOPIC, NewRecord(b"k", b"v"))
+    assert looks.await_count == 1
+    await log.publish("kept", NewRecord(b"k", b"own"))
+    assert [record.value for record in await waiting] == [b"own"]
+    assert looks.await_count == 2
 
 
 async def test_quiet_topic_does_not_scan_its_busy_neighbour_twice(log: SqliteEventLog) -> None:
@@ -532,7 +550,7 @@ async def test_who_comes_while_others_do_shares_a_transaction_and_who_comes_alon
     monkeypatch.setattr(sqlite_writer, "_GATHER_SECONDS", 0.5)
     committed: list[int] = []
     log = await SqliteEventLog.open(tmp_path / "events.db", TOPICS)
-    monkeypatch.setattr(log._writer, "_on_commit", committed.append)
+    monkeypatch.setattr(log._writer, "_on_commit", lambda by: committed.append(sum(by.values())))
 
     async def publish_one_by_one(count: int) -> None:
         tasks = []

@@ -57,7 +57,7 @@ class SqliteEventLog:
         self._topics = read_topics(connection)
         self._log_id = read_log_id(connection)
         self._closed = False
-        self._wakes: set[asyncio.Event] = set()
+        self._wakes: dict[asyncio.Event, int] = {}
         self._reader = connect(path, read_only=True)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="event-log-reader")
         self._writer = GroupCommitWriter(connection, self._on_commit)
@@ -121,7 +121,7 @@ class SqliteEventLog:
         """
         topic_id, _ = self._topic(topic)
         wake = asyncio.Event()
-        self._wakes.add(wake)
+        self._wakes[wake] = topic_id
         return SqliteConsumer(
             topic,
             topic_id,
@@ -129,7 +129,7 @@ class SqliteEventLog:
             read=self._read,
             write=self._writer.call,
             wake=wake,
-            leave=lambda: self._wakes.discard(wake),
+            leave=lambda: self._forget(wake),
             now_ms=self._now_ms,
         )
 
@@ -159,7 +159,8 @@ class SqliteEventLog:
     async def close(self) -> None:
         """Finish what was accepted, then release the file."""
         self._closed = True
-        self._wake_consumers()
+        for wake in self._wakes:
+            wake.set()
         self._compacting.cancel()
         await asyncio.wait([self._compacting])
         await self._writer.close()
@@ -209,13 +210,15 @@ class SqliteEventLog:
         if self._closed:
             raise LogUnavailable("the event log is closed", retry_after=1.0)
 
-    def _on_commit(self, records: int) -> None:
-        self._wake_consumers()
-        self._compaction.appended(records)
+    def _forget(self, wake: asyncio.Event) -> None:
+        self._wakes.pop(wake, None)
 
-    def _wake_consumers(self) -> None:
-        for wake in self._wakes:
-            wake.set()
+    def _on_commit(self, appended: Mapping[int, int]) -> None:
+        # The others would look in vain, after each transaction.
+        for wake, topic_id in self._wakes.items():
+            if topic_id in appended:
+                wake.set()
+        self._compaction.appended(sum(appended.values()))
 
 
 def _unreadable(error: sqlite3.Error) -> LogUnavailable:
