@@ -4,6 +4,7 @@ A request goes one straight way: route, query, tenant, policy, a place among tho
 limit, body, handler, answer. Each step either goes on or raises a MeshError, and there is one place
 that turns those into answers; on a limited route they tell the tenant how it stands, whatever the
 answer is. Pure ASGI: no middleware stack, because each layer of one costs more than all of this.
+Our own listener begins a request by itself (`begin`), and is answered with a Reply.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -19,6 +20,7 @@ from meshkit.telemetry import metrics
 from meshkit.tenancy.admission import admit
 from meshkit.tenancy.source import TenantSource
 from meshkit.web.authentication import Authenticator
+from meshkit.web.beginning import Begun, in_task
 from meshkit.web.body import ClientDisconnected, Receive, content_type, read_body
 from meshkit.web.call import Call, Reply, header
 from meshkit.web.operation import Operation
@@ -65,6 +67,24 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"this application serves http, not {scope['type']}")
+        reply = await self._answer(scope, receive)
+        if reply is not None:
+            body = reply.body if scope["method"] != "HEAD" else b""
+            start = {"type": "http.response.start", "status": reply.status}
+            await send(start | {"headers": reply.headers})
+            await send({"type": "http.response.body", "body": body})
+
+    def begin(self, scope: Scope, receive: Receive) -> Begun[Reply | None]:
+        """Handle a request as far as it waits for nothing: what is refused by its head needs no
+        more. The reply is whole, with every header; None where there is nobody to answer."""
+        return Begun(self._answer(scope, receive))
+
+    def busy_with(self, tenant_uid: str) -> bool:
+        """Return whether a request of this tenant is being handled: once the tenant is not served
+        any more and this is False, nothing that it was allowed before can still happen."""
+        return tenant_uid in self._handled
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Reply | None:
         headers = scope["headers"]
         request_id = _request_id(header(headers, b"x-request-id"))
         call = Call(headers, {}, request_id)
@@ -79,19 +99,14 @@ class Application:
             if allow := error.extra.get("allow"):
                 reply.headers = (*reply.headers, (b"allow", ", ".join(allow).encode()))
         except ClientDisconnected:
-            return
+            return None
         except Exception:
             # The one place where an unforeseen fault becomes an answer instead of a dropped line.
             log.exception("request_failed", operation=name, request_id=request_id)
             metrics.REQUEST_FAULTS.labels(name).inc()
             reply = problem_reply(InternalError("the fault has been logged"), request_id)
         metrics.count_request(name, reply.status)
-        await _send(send, call, reply, with_body=scope["method"] != "HEAD")
-
-    def busy_with(self, tenant_uid: str) -> bool:
-        """Return whether a request of this tenant is being handled: once the tenant is not served
-        any more and this is False, nothing that it was allowed before can still happen."""
-        return tenant_uid in self._handled
+        return _whole(reply, call)
 
     async def _serve(
         self, operation: Operation, call: Call, query_string: bytes, receive: Receive
@@ -104,6 +119,7 @@ class Application:
                 await self._look_who_it_is(operation, call)
                 raise
         if not operation.tenant_scoped:
+            await in_task()
             return await operation.handler(call)
         await self._identify(call, call.query.get("tenant_id") if known else None)
         uid = admit(call.policy).tenant_uid
@@ -111,6 +127,7 @@ class Application:
         try:
             if operation.limit is not None:
                 await self._limits.charge(call, operation.limit, 1 if operation.charge else 0)
+            await in_task()
             if (body := operation.body) is not None:
                 media_type = content_type(call.headers, body.content_types)
                 raw = await read_body(receive, call.headers, body.limit)
@@ -166,7 +183,8 @@ def _request_id(given: str | None) -> str:
     return random_block()[:8].hex()
 
 
-async def _send(send: Send, call: Call, reply: Reply, *, with_body: bool) -> None:
+def _whole(reply: Reply, call: Call) -> Reply:
+    """Add the headers that every answer has."""
     headers = [
         (b"content-type", reply.content_type),
         (b"content-length", b"%d" % len(reply.body)),
@@ -176,8 +194,8 @@ async def _send(send: Send, call: Call, reply: Reply, *, with_body: bool) -> Non
     ]
     if call.decision is not None:
         headers += limit_headers(call.decision)
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body if with_body else b""})
+    reply.headers = headers
+    return reply
 
 
-__all__ = ["Application"]
+__all__ = ["Application", "Scope"]

@@ -7,21 +7,13 @@ Closing ports at once would reset requests that are on their way.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
 from meshkit.web.admin import AdminPart
 
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Message, Any, Send], Awaitable[None]]
-
 log = structlog.get_logger()
-
-_CLOSE = (b"connection", b"close")
 
 
 class Drain:
@@ -31,6 +23,11 @@ class Drain:
         self._seconds = seconds
         self._leaving = False
 
+    @property
+    def leaving(self) -> bool:
+        """Whether connections are to be closed with their next answer."""
+        return self._leaving
+
     async def check(self) -> str | None:
         """Return why no more traffic should come, for `/readyz`; None while it may."""
         return "this replica is being stopped" if self._leaving else None
@@ -39,20 +36,6 @@ class Drain:
         """Return a part of the admin port that is not ready any more once the replica is
         leaving."""
         return replace(part, checks={**part.checks, "stopping": self.check})
-
-    def over(self, app: Asgi) -> Asgi:
-        """Return `app`, closing each connection with its answer once the replica is leaving."""
-
-        async def serve(scope: Message, receive: Any, send: Send) -> None:
-            async def send_and_close(message: Message) -> None:
-                # Asked at the answer: a request that took long may end in another time.
-                if self._leaving and message["type"] == "http.response.start":
-                    message["headers"] = [*message["headers"], _CLOSE]
-                await send(message)
-
-            await app(scope, receive, send_and_close)
-
-        return serve
 
     async def run(self) -> None:
         """Serve on for the time that was set; returns at once where none was."""

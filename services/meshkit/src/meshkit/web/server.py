@@ -10,7 +10,8 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
@@ -51,9 +52,12 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
 async def serving(
     app: Any, listener: socket.socket, drain: Drain | None = None
 ) -> AsyncIterator[None]:
-    """Serve `app` on `listener` for as long as the block lasts, and for as long as `drain` says."""
+    """Serve `app` on `listener` for as long as the block lasts.
+
+    An Application is served for as long as `drain` says after that.
+    """
     config = uvicorn.Config(
-        app if drain is None else drain.over(app),
+        app,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -61,7 +65,7 @@ async def serving(
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=75,
-        http=BoundedProtocol,
+        http=cast(Any, partial(BoundedProtocol, drain=drain)),
         loop="none",
     )
     server = _Server(config)
