@@ -56,6 +56,11 @@ async def own_collection() -> AsyncIterator[QdrantVectorStore]:
             await store.close()
 
 
+def server_name() -> str:
+    """What benchmarks call that server: MESH_TEST_QDRANT_NAME, where somebody has named it."""
+    return os.environ.get("MESH_TEST_QDRANT_NAME", "a Qdrant server")  # noqa: TID251
+
+
 def server_process(port: int, data: Path, log: Path) -> Process:
     """A server of our own, that may be killed: MESH_TEST_QDRANT_COMMAND PORT FOLDER, else the
     binary `qdrant` from the PATH. Skips the test where there is neither."""
