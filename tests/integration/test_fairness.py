@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from ai_gateway.batching import BATCH_MOST
 from ai_gateway.indexer import Indexer
 from ai_gateway.indexing import indexing
 from ai_gateway.stores import create_vectorizer
@@ -100,8 +101,9 @@ async def test_one_event_behind_a_thousand_of_another_tenant_is_as_fast_as_alone
                 delays.append(delay)
                 overtaken.append(total - stored)
                 await bench.stored_a(total)
-            # This is so whatever the machine does: B waits for a batch, not for the backlog.
-            assert statistics.median(overtaken) >= 900
+            # This is so whatever the machine does, and however large batches are on a quick one: B
+            # waits for a batch, and meanwhile another may be stored, not for the backlog.
+            assert statistics.median(overtaken) >= 1000 - 2 * BATCH_MOST
             ratios.append(statistics.median(delays) / p99)
             print(  # noqa: T201
                 f"idle p50 {statistics.median(idle) * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms; behind"
