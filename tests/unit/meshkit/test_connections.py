@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bench.load import first_answer
 from builders import make_limit, make_policy
@@ -38,6 +40,9 @@ ECHO = Operation(
     limit="users.write",
     body=Body(dict, lambda _, raw: raw, {}, limit=1 << 20),
 )
+
+# The same again and again.
+SLOW_REPLY = Reply(200, b"slow")
 
 
 class Service:
@@ -70,7 +75,7 @@ class Service:
 
     async def _slow(self, _: Call) -> Reply:
         await self.go.wait()
-        return Reply(200, b"slow")
+        return SLOW_REPLY
 
     async def _fault(self, _: Call) -> Reply:
         raise ZeroDivisionError
@@ -185,6 +190,27 @@ async def test_refusals_and_answers_take_turns_on_a_connection(client: Client) -
         assert (await client.answer())[0] == 429
         client.send(echo(b"%d" % number))
         assert await client.answer() == (200, b"%d" % number)
+
+
+async def test_only_what_has_to_wait_takes_a_task(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = mock.Mock(side_effect=HttpToolsProtocol._start_asgi_task, autospec=True)
+    monkeypatch.setattr(HttpToolsProtocol, "_start_asgi_task", lambda *given: tasks(*given))
+    for refused in (REFUSED, request("GET /nowhere"), request("GET /slow", "nobody")):
+        client.send(refused)
+        assert (await client.answer())[0] in (403, 404, 429)
+    assert not tasks.called
+    client.send(echo(b"1"))
+    assert (await client.answer())[0] == 200
+    assert tasks.call_count == 1
+
+
+async def test_reply_that_a_handler_keeps_stays_its_own(client: Client, service: Service) -> None:
+    service.go.set()
+    client.send(SLOW, SLOW)
+    assert await client.answers(2) == [200, 200]
+    assert SLOW_REPLY.headers == ()
 
 
 async def test_body_of_a_refused_request_may_come_late(client: Client) -> None:

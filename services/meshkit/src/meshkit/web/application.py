@@ -184,7 +184,7 @@ def _request_id(given: str | None) -> str:
 
 
 def _whole(reply: Reply, call: Call) -> Reply:
-    """Add the headers that every answer has."""
+    """Return `reply` with the headers that every answer has, too; a handler may keep its own."""
     headers = [
         (b"content-type", reply.content_type),
         (b"content-length", b"%d" % len(reply.body)),
@@ -194,8 +194,7 @@ def _whole(reply: Reply, call: Call) -> Reply:
     ]
     if call.decision is not None:
         headers += limit_headers(call.decision)
-    reply.headers = headers
-    return reply
+    return Reply(reply.status, reply.body, reply.content_type, headers)
 
 
 __all__ = ["Application", "Scope"]
