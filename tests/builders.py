@@ -7,8 +7,9 @@ from ai_gateway.embedding.features import FeatureExtractor
 from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.embedding.lexical import LexicalEncoder
 from ai_gateway.embedding.text import user_text
-from ai_gateway.vector_store.port import Upsert, User
+from ai_gateway.vector_store.port import Delete, Upsert, User
 from ai_gateway.vectors import Query
+from meshkit.events.log import Position
 from meshkit.tenancy.documents import parse_plan, parse_tenant
 from meshkit.tenancy.identity import TenantContext, TenantId
 from meshkit.tenancy.policy import (
@@ -148,18 +149,32 @@ def plan_document(name: str = "gold", **spec: Any) -> dict[str, Any]:
     return tenant_document(name, **spec) | {"kind": "TenantPlan"}
 
 
+def at(place: int | Position) -> Position:
+    """A position in partition 0: the record with this offset, taken at that millisecond."""
+    return place if isinstance(place, Position) else Position(0, place, place)
+
+
+def make_delete(
+    tenant: TenantContext, user_id: str = "u-1", revision: int | Position = 1
+) -> Delete:
+    """A change that deletes a user."""
+    return Delete(tenant, user_id, at(revision))
+
+
 def make_upsert(
     tenant: TenantContext,
     user_id: str = "u-1",
     name: str = "Alice Doe",
     email: str = "alice@example.com",
-    revision: int = 1,
+    revision: int | Position = 1,
     **attributes: Any,
 ) -> Upsert:
     """A change that stores a user, with the vectors that the indexer would give it."""
     user = User(user_id, email, name, attributes)
     text = user_text(name, email, attributes)
-    return Upsert(tenant, user, revision, DENSE.vectors([text])[0], LEXICAL.documents([text])[0])
+    return Upsert(
+        tenant, user, at(revision), DENSE.vectors([text])[0], LEXICAL.documents([text])[0]
+    )
 
 
 def make_query(text: str) -> Query:

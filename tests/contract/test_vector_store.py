@@ -1,5 +1,6 @@
 """What every vector store promises, whatever it is made of. An adapter joins by one line."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from ai_gateway.vector_store.edge import EdgeVectorStore
 from ai_gateway.vector_store.memory import MemoryVectorStore
 from ai_gateway.vector_store.port import Change, Delete, User, VectorStore
-from builders import DENSE, make_context, make_query, make_upsert
+from builders import DENSE, make_context, make_delete, make_query, make_upsert
+from meshkit.events.log import Position
 from meshkit.tenancy.identity import TenantContext
 from qdrant_server import own_collection
 
@@ -82,7 +84,7 @@ async def test_search_never_returns_another_tenants_user(store: VectorStore) -> 
 
 async def test_same_id_in_two_tenants_is_two_users(store: VectorStore) -> None:
     await store.apply([make_upsert(A, "u-1", "Alice"), make_upsert(B, "u-1", "Bob")])
-    await store.apply([Delete(A, "u-1", 2)])
+    await store.apply([make_delete(A, "u-1", 2)])
     assert await store.get(A, "u-1") is None
     found = await store.get(B, "u-1")
     assert found is not None
@@ -111,9 +113,82 @@ async def test_older_revision_never_overwrites_a_newer_one(store: VectorStore) -
     assert found.name == "New"
 
 
+async def test_in_a_partition_the_offset_decides_whatever_the_clock_says(
+    store: VectorStore,
+) -> None:
+    await store.apply([make_upsert(A, name="New", revision=Position(3, 8, 1000))])
+    await store.apply([make_upsert(A, name="Old", revision=Position(3, 7, 2000))])
+    await store.apply([make_upsert(A, "u-2", name="Old", revision=Position(3, 9, 2000))])
+    await store.apply([make_upsert(A, "u-2", name="New", revision=Position(3, 10, 1000))])
+    found = [await store.get(A, user_id) for user_id in ("u-1", "u-2")]
+    assert [user.name for user in found if user is not None] == ["New", "New"]
+
+
+async def test_between_partitions_the_time_decides_whatever_the_offsets_are(
+    store: VectorStore,
+) -> None:
+    await store.apply([make_upsert(A, name="Old", revision=Position(1, 500, 1000))])
+    await store.apply([make_upsert(A, name="New", revision=Position(2, 3, 1001))])
+    await store.apply([make_upsert(A, name="Old", revision=Position(1, 499, 999))])
+    await store.apply([make_upsert(A, name="Older", revision=Position(5, 10**12, 998))])
+    found = await store.get(A, "u-1")
+    assert found is not None
+    assert found.name == "New"
+    await store.apply([make_delete(A, "u-1", Position(0, 0, 1002))])
+    assert await store.get(A, "u-1") is None
+    assert await store.count(A) == 0
+
+
+async def test_in_the_same_millisecond_the_higher_partition_decides(store: VectorStore) -> None:
+    one, other = Position(1, 500, 1000), Position(2, 3, 1000)
+    for first, then in ((one, other), (other, one)):
+        user_id = f"first-{first.partition}"
+        await store.apply([make_upsert(A, user_id, f"In {first.partition}", revision=first)])
+        await store.apply([make_upsert(A, user_id, f"In {then.partition}", revision=then)])
+        found = await store.get(A, user_id)
+        assert found is not None
+        assert found.name == "In 2"
+
+
+async def test_batch_of_many_partitions_is_guarded_user_by_user(store: VectorStore) -> None:
+    def batch(word: str, time: int) -> list[Change]:
+        return [
+            make_upsert(A, f"u-{n}", f"{word} {n}", revision=Position(n % 7, 1000 - n, time + n))
+            for n in range(60)
+        ]
+
+    old, new = batch("Old", 10_000), batch("New", 20_000)
+    # Each second user has its newer event in another partition, where offsets are lower.
+    moved = [
+        dataclasses.replace(one, revision=Position((n + 3) % 7, n, 30_000 + n))
+        for n, one in enumerate(new)
+        if n % 2
+    ]
+    kept = [
+        dataclasses.replace(one, revision=Position(n % 7, 2000 - n, 1))
+        for n, one in enumerate(new)
+        if not n % 2
+    ]
+    await store.apply(old)
+    await store.apply([*moved, *kept])
+    await store.apply(old)
+    found = [await store.get(A, f"u-{n}") for n in range(60)]
+    assert [user.name for user in found if user is not None] == [f"New {n}" for n in range(60)]
+
+
+async def test_deletion_is_complete_when_it_comes_again(store: VectorStore) -> None:
+    await store.apply([make_upsert(A, f"u-{n}", revision=1) for n in range(12)])
+    for _ in range(2):
+        await store.apply([make_delete(A, f"u-{n}", 2) for n in range(12)])
+    assert await names(store, A, "alice") == set()
+    await store.apply([make_upsert(A, "u-3", revision=3), make_delete(A, "u-3", 2)])
+    assert await names(store, A, "alice") == {"u-3"}
+    assert await store.count(A) == 1
+
+
 async def test_deleted_user_is_gone_and_stays_gone(store: VectorStore) -> None:
     await store.apply([make_upsert(A, revision=1)])
-    await store.apply([Delete(A, "u-1", 5)])
+    await store.apply([make_delete(A, "u-1", 5)])
     await store.apply([make_upsert(A, revision=4)])
     assert await names(store, A, "alice") == set()
     assert await store.get(A, "u-1") is None
@@ -121,7 +196,7 @@ async def test_deleted_user_is_gone_and_stays_gone(store: VectorStore) -> None:
 
 
 async def test_user_may_come_back_after_a_deletion(store: VectorStore) -> None:
-    await store.apply([Delete(A, "u-1", 5), make_upsert(A, revision=6)])
+    await store.apply([make_delete(A, "u-1", 5), make_upsert(A, revision=6)])
     assert await store.count(A) == 1
 
 
@@ -144,7 +219,7 @@ async def test_nothing_to_apply_is_nothing(store: VectorStore) -> None:
 
 
 async def test_removing_a_tenant_leaves_the_others(store: VectorStore) -> None:
-    await store.apply([make_upsert(A), make_upsert(B), Delete(A, "u-9", 3)])
+    await store.apply([make_upsert(A), make_upsert(B), make_delete(A, "u-9", 3)])
     await store.delete_tenant(A)
     assert (await store.count(A), await store.count(B)) == (0, 1)
     # Its markers are gone, too: nothing of the tenant is left to win over anything.
@@ -158,8 +233,8 @@ async def test_footprint_counts_every_point_of_the_tenant_and_its_markers(
     again = make_context("tenant-a", "uid-of-tenant-a1")
     assert await store.footprint(A) == 0
     await store.apply([make_upsert(A, f"u-{n}", revision=n) for n in range(70)])
-    await store.apply([make_upsert(B), make_upsert(again), Delete(A, "u-9", 99)])
-    await store.apply([Delete(A, "never-stored", 3)])
+    await store.apply([make_upsert(B), make_upsert(again), make_delete(A, "u-9", 99)])
+    await store.apply([make_delete(A, "never-stored", 3)])
     assert (await store.count(A), await store.footprint(A)) == (69, 71)
     assert (await store.footprint(B), await store.footprint(again)) == (1, 1)
 
@@ -168,8 +243,8 @@ async def test_removed_tenant_leaves_no_footprint_and_the_others_theirs(
     store: VectorStore,
 ) -> None:
     again = make_context("tenant-a", "uid-of-tenant-a1")
-    await store.apply([make_upsert(A), Delete(A, "u-2", 3)])
-    await store.apply([make_upsert(B), Delete(B, "u-2", 3), make_upsert(again)])
+    await store.apply([make_upsert(A), make_delete(A, "u-2", 3)])
+    await store.apply([make_upsert(B), make_delete(B, "u-2", 3), make_upsert(again)])
     for _ in range(2):
         await store.delete_tenant(A)
         assert await store.footprint(A) == 0
@@ -224,7 +299,7 @@ async def test_any_order_and_repetition_of_changes_converges(
 ) -> None:
     tenant = make_context("tenant-c", f"uid-{next(fresh_uid)}")
     changes: list[Change] = [
-        Delete(tenant, f"u-{user}", revision)
+        make_delete(tenant, f"u-{user}", revision)
         if deleted
         else make_upsert(tenant, f"u-{user}", f"Revision {revision}", revision=revision)
         for revision, (user, deleted) in enumerate(history)

@@ -7,11 +7,10 @@ import aiohttp
 import pytest
 from qdrant_client import AsyncQdrantClient, models  # noqa: TID251 - the outsider's view
 
-from ai_gateway.vector_store.port import StoreMismatch, StoreUnavailable
+from ai_gateway.vector_store.port import StoreMismatch, StoreRefused, StoreUnavailable
 from ai_gateway.vector_store.qdrant import QdrantVectorStore
-from ai_gateway.vector_store.qdrant_http import RequestRefused
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
-from builders import DENSE, make_context, make_query, make_upsert
+from builders import DENSE, at, make_context, make_query, make_upsert
 from processes import free_ports
 from qdrant_server import open_store, own_alias, own_collection, qdrant_url
 from waiting import eventually
@@ -164,8 +163,8 @@ async def test_request_that_is_wrong_is_no_outage() -> None:
     async with own_collection() as store:
         change = make_upsert(A)
         too_long = DENSE.vectors(["x"]).repeat(2, axis=1)[0]
-        wrong = type(change)(A, change.user, 2, too_long, change.lexical)
-        with pytest.raises(RequestRefused):
+        wrong = type(change)(A, change.user, at(2), too_long, change.lexical)
+        with pytest.raises(StoreRefused):
             await store.apply([wrong])
 
 

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from ai_gateway.vector_store.port import Delete, UserKey
+from ai_gateway.vector_store.port import UserKey
 from apps import Mesh, running_mesh
-from builders import make_context, make_policy
+from builders import at, make_context, make_delete, make_policy
 from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
 from meshkit.events.log import USER_EVENTS, NewRecord, Position, Record
 from meshkit.events.memory_log import MemoryEventLog
@@ -55,7 +55,7 @@ async def mesh() -> AsyncIterator[Mesh]:
         await mesh.log.publish_many(USER_EVENTS, everybody)
         for tenant in (A, *OTHERS):
             await eventually(lambda t=tenant: len(mesh.store._users(t)) == 3)  # type: ignore[misc]
-            await mesh.store.apply([Delete(tenant, "u-9", 10**6)])
+            await mesh.store.apply([make_delete(tenant, "u-9", 10**6)])
         yield mesh
 
 
@@ -75,7 +75,7 @@ async def assert_whole(mesh: Mesh, tenant: TenantContext) -> None:
     mine = [f"{tenant.tenant_uid}/{name}".encode() for name in USERS]
     assert all(newest[key].value is not None for key in mine), tenant
     assert await mesh.store.footprint(tenant) == 4, tenant
-    assert await mesh.store.revisions([UserKey(tenant, "u-9")]) == [10**6]
+    assert await mesh.store.revisions([UserKey(tenant, "u-9")]) == [at(10**6)]
     for name in USERS:
         assert await mesh.store.get(tenant, name) is not None, tenant
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ai_gateway.vector_store.port import UserKey
 from ai_gateway.vector_store.qdrant import QdrantVectorStore
-from builders import make_context, make_query, make_upsert
+from builders import at, make_context, make_query, make_upsert
 from qdrant_server import own_collection
 
 A, B = make_context("tenant-a"), make_context("tenant-b")
@@ -39,7 +39,7 @@ async def test_no_query_finds_a_foreign_point(
 async def test_same_id_is_another_user_in_every_read_and_write(store: QdrantVectorStore) -> None:
     found = await store.get(A, "u-1"), await store.get(B, "u-1")
     assert [user.name for user in found if user] == ["Alice 1", "Bob 1"]
-    assert await store.revisions([UserKey(A, "u-1"), UserKey(B, "u-1")]) == [1, 7]
+    assert await store.revisions([UserKey(A, "u-1"), UserKey(B, "u-1")]) == [at(1), at(7)]
     await store.apply([make_upsert(B, "u-1", "Robert", revision=8)])
     assert (user := await store.get(A, "u-1")) is not None
     assert user.name == "Alice 1"

@@ -3,9 +3,8 @@
 import asyncio
 
 from ai_gateway.vector_store.memory import MemoryVectorStore
-from ai_gateway.vector_store.port import Delete
 from ai_gateway.written import WrittenWaiter
-from builders import make_context, make_upsert
+from builders import at, make_context, make_delete, make_upsert
 from meshkit.events.log import Position
 from meshkit.events.position import Written
 
@@ -13,7 +12,7 @@ A, B = make_context("tenant-a"), make_context("tenant-b")
 
 
 def written(offset: int, user_id: str = "u-1") -> Written:
-    return Written(user_id, Position(0, offset))
+    return Written(user_id, at(offset))
 
 
 async def test_what_is_searchable_is_hardly_waited_for() -> None:
@@ -36,8 +35,19 @@ async def test_waiter_goes_on_when_its_write_arrives_and_not_before() -> None:
 
 async def test_deletion_is_a_write_like_any_other() -> None:
     store = MemoryVectorStore()
-    await store.apply([Delete(A, "u-1", 8)])
+    await store.apply([make_delete(A, "u-1", 8)])
     assert await WrittenWaiter(store).wait_for(A, written(8), timeout=5)
+
+
+async def test_write_in_another_partition_is_waited_for_by_time() -> None:
+    store = MemoryVectorStore()
+    waiter = WrittenWaiter(store)
+    # Its offset is far below the stored one: offsets of two partitions say nothing of each other.
+    put = Written("u-1", Position(4, 3, timestamp_ms=2000))
+    await store.apply([make_upsert(A, revision=Position(7, 900, timestamp_ms=1000))])
+    assert not await waiter.wait_for(A, put, timeout=0.01)
+    await store.apply([make_upsert(A, revision=put.position)])
+    assert await waiter.wait_for(A, put, timeout=5)
 
 
 async def test_waiting_ends_without_the_write() -> None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import structlog
 from starlette.routing import Route
 
-from ai_gateway.vector_store.port import StoreUnavailable, VectorStore
-from meshkit.errors import SearchUnavailable
+from ai_gateway.vector_store.port import StoreRefused, StoreUnavailable, VectorStore
+from meshkit.errors import InternalError, MeshError, SearchUnavailable
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
 from meshkit.web.erasure import erasure_route
@@ -22,21 +22,24 @@ def points_route(store: VectorStore, tenants: TenantSource) -> Route:
     async def count(tenant: TenantContext) -> Mapping[str, object]:
         try:
             return {"points": await store.footprint(tenant)}
-        except StoreUnavailable as error:
-            raise _unavailable(error) from None
+        except (StoreUnavailable, StoreRefused) as error:
+            raise _refusal(error) from None
 
     async def delete(tenant: TenantContext) -> Mapping[str, object]:
         try:
             await store.delete_tenant(tenant)
             # What was reported as erased must not come back with the machine.
             await store.flush()
-        except StoreUnavailable as error:
-            raise _unavailable(error) from None
+        except (StoreUnavailable, StoreRefused) as error:
+            raise _refusal(error) from None
         log.info("tenant_points_deleted", tenant=tenant.tenant_id)
         return await count(tenant)
 
     return erasure_route("points", tenants, {"GET": count, "DELETE": delete})
 
 
-def _unavailable(error: StoreUnavailable) -> SearchUnavailable:
+def _refusal(error: StoreUnavailable | StoreRefused) -> MeshError:
+    if isinstance(error, StoreRefused):
+        log.error("store_refuses", reason=str(error))
+        return InternalError(str(error))
     return SearchUnavailable(str(error), retry_after=_RETRY_AFTER_SECONDS)

@@ -112,6 +112,7 @@ async def running_gateway(
             **more.checks,
         }
         busy_with = []
+        details = {"policies": tenants.freshness, **more.details}
         if log is not None and accounts is not None:
             await tenants.loaded()
             count = StoredUsers(log, store, accounts.topic, tenants)
@@ -120,6 +121,7 @@ async def running_gateway(
                 indexing(lambda: create_indexer(log, store, vectorizer, tenants, count.stored))
             )
             checks["indexer"] = health.check
+            details["counting"] = lambda: count.problem or "ok"
             busy_with.append(health.busy_with)
         search = UserSearch(store, vectorizer, after_timeout=settings.after_timeout_seconds)
         public = create_app(
@@ -132,7 +134,6 @@ async def running_gateway(
         )
         busy_with.append(public.busy_with)
         part = ErasurePart([points_route(store, tenants)], busy_with)
-        details = {"policies": tenants.freshness, **more.details}
         routes = [*erasure_routes(tenants, part, *beside), *more.routes]
         yield Gateway(public, create_admin_app(checks, details=details, routes=routes), part)
 

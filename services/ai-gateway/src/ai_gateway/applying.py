@@ -119,7 +119,7 @@ class Applier:
         vectors = zip(dense, lexical, strict=True)
         done = []
         for one in work:
-            event, revision = one.event, one.record.offset
+            event, revision = one.event, one.record.position
             change: Change = Delete(event.tenant, event.user_id, revision)
             if event.data is not None:
                 data = event.data

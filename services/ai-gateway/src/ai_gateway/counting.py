@@ -22,7 +22,7 @@ import structlog
 
 from ai_gateway.applying import Work
 from ai_gateway.indexer import consumer_group
-from ai_gateway.vector_store.port import StoreUnavailable, VectorStore
+from ai_gateway.vector_store.port import StoreRefused, StoreUnavailable, VectorStore
 from meshkit.clock import Clock, monotonic
 from meshkit.errors import LogUnavailable
 from meshkit.events.log import USER_EVENTS, EventLog
@@ -41,6 +41,7 @@ _LOOK_AGAIN_SECONDS = 10.0
 # A count that takes longer than that is one that others feel, and may take so much of the time.
 _FELT_SECONDS = 0.002
 _PART_OF_TIME = 1 / 200
+_BACKOFF_MOST_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class StoredUsers:
         self._log_id = ""
         self._committed: dict[int, int] = {}
         self._look_due = 0.0
+        self._problem: str | None = None
 
     def stored(self, work: Sequence[Work]) -> None:
         """Note whose events were stored, and how far in the log."""
@@ -99,19 +101,32 @@ class StoredUsers:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    @property
+    def problem(self) -> str | None:
+        """Why nobody is being counted, None while everybody is."""
+        return self._problem
+
     async def _count_for_ever(self) -> None:
+        pause = COUNT_EVERY_SECONDS
         while True:
             begun = self._clock()
             try:
                 await self._topic.loaded()
                 await self._count_some()
-            except (StoreUnavailable, LogUnavailable) as error:
-                log.warning("counting_waits", reason=str(error))
-            except Exception:
+            except (StoreUnavailable, StoreRefused, LogUnavailable) as error:
+                self._problem = str(error)
+                log.warning("counting_waits", reason=str(error), retry_in_seconds=pause)
+            except Exception as error:
                 # A loop that must survive: whoever is missed is counted in turn.
-                log.exception("counting_failed")
+                self._problem = f"counting fails with {type(error).__name__}"
+                log.exception("counting_failed", retry_in_seconds=pause)
+            else:
+                self._problem = None
+                pause = COUNT_EVERY_SECONDS
             # As long as that took: counting is at most half of what the store does.
-            await asyncio.sleep(max(COUNT_EVERY_SECONDS, self._clock() - begun))
+            await asyncio.sleep(max(pause, self._clock() - begun))
+            if self._problem is not None:
+                pause = min(pause * 2, _BACKOFF_MOST_SECONDS)
 
     async def _count_some(self) -> None:
         """Count who has changed, and the next in turn; tell what others do not know."""
@@ -134,7 +149,7 @@ class StoredUsers:
                     told[one.tenant.tenant_uid] = value
             await self._tell(told)
             self._told = told
-        except (StoreUnavailable, LogUnavailable):
+        except Exception:
             self._again(some)
             raise
 

@@ -33,11 +33,16 @@ class IndexingHealth:
 
     def __init__(self) -> None:
         self.indexer: Indexer | None = None
+        self.counting_problem: Callable[[], str | None] = lambda: None
         self.fault: str | None = "the indexer has not started yet"
 
     async def check(self) -> str | None:
         """Return the problem, for `/readyz`."""
         return self.fault or (self.indexer.problem if self.indexer is not None else None)
+
+    async def check_counting(self) -> str | None:
+        """Return why stored users are not being counted, for `/readyz`."""
+        return self.counting_problem()
 
     def busy_with(self, tenant_uid: str) -> bool:
         """Return whether an event of this tenant is on its way to the store. One that has just

@@ -41,7 +41,7 @@ async def _run(settings: MeshSettings, admin: socket.socket) -> None:
     health = IndexingHealth()
     async with watching_as_member(settings, "ai-gateway-indexer", admin) as tenants:
         app = create_admin_app(
-            {"indexer": health.check},
+            {"indexer": health.check, "counting": health.check_counting},
             details={"policies": tenants.freshness},
             routes=erasure_routes(tenants, ErasurePart(busy_with=[health.busy_with])),
         )
@@ -61,6 +61,7 @@ async def _index(
         # An event of a tenant that is only not known yet is no dead letter.
         await tenants.loaded()
         count = StoredUsers(log, store, accounts.topic, tenants)
+        health.counting_problem = lambda: count.problem
 
         def make_indexer() -> Indexer:
             return create_indexer(log, store, vectorizer, tenants, count.stored)

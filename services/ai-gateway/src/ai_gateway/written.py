@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ai_gateway.vector_store.port import StoreUnavailable, UserKey, VectorStore
 from meshkit.clock import monotonic
+from meshkit.events.log import Position
 from meshkit.events.position import Written
 from meshkit.tenancy.identity import TenantContext
 
@@ -28,7 +29,7 @@ _ASKED_AT_ONCE = 256
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiter:
     user: UserKey
-    revision: int
+    position: Position
     done: asyncio.Future[None]
 
 
@@ -45,7 +46,7 @@ class WrittenWaiter:
         """Wait at most `timeout` seconds for a write; return whether it is searchable."""
         started = monotonic()
         future = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(UserKey(tenant, written.user_id), written.position.offset, future)
+        waiter = _Waiter(UserKey(tenant, written.user_id), written.position, future)
         self._waiters.add(waiter)
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask(), name="written-waiter")
@@ -81,7 +82,9 @@ class WrittenWaiter:
             asked = waiters[start : start + _ASKED_AT_ONCE]
             revisions = await self._store.revisions([waiter.user for waiter in asked])
             for waiter, revision in zip(asked, revisions, strict=True):
-                if revision >= waiter.revision and not waiter.done.done():
+                if revision is None or waiter.position.is_after(revision):
+                    continue
+                if not waiter.done.done():
                     waiter.done.set_result(None)
                     self._waiters.discard(waiter)
                     settled = True

@@ -86,23 +86,21 @@ class KeyEraser:
         async with self._one_at_a_time, scanning(self._log) as scan:
             for partition in scan.partitions:
                 keys, alive = await _keys(tenant, scan, partition)
-                ended = await self._end(tenant, alive, partition) if write else 0
-                tombstoned = len(alive) if write else 0
-                total += KeyCount(keys, tombstoned, len(alive) - ended)
+                ended = len(alive) if write else 0
+                if write:
+                    await self._end(tenant, alive, partition)
+                total += KeyCount(keys, ended, len(alive) - ended)
         return total
 
-    async def _end(self, tenant: TenantContext, keys: Sequence[bytes], partition: int) -> int:
-        """Publish a tombstone for each key; return how many it has ended in this partition."""
-        ended = 0
+    async def _end(self, tenant: TenantContext, keys: Sequence[bytes], partition: int) -> None:
+        """Publish a tombstone for each key, to the partition in which it lives: a key may have
+        records in several, and each of them is compacted by itself."""
         for start in range(0, len(keys), _PUBLISHED_AT_ONCE):
             some = keys[start : start + _PUBLISHED_AT_ONCE]
-            tombstones = [self._tombstone(tenant, key) for key in some]
-            positions = await self._log.publish_many(USER_EVENTS, tombstones)
-            # Whoever else wrote this key may have put it where it does not belong: there it lives.
-            ended += sum(position.partition == partition for position in positions)
-        return ended
+            tombstones = [self._tombstone(tenant, key, partition) for key in some]
+            await self._log.publish_many(USER_EVENTS, tombstones)
 
-    def _tombstone(self, tenant: TenantContext, key: bytes) -> NewRecord:
+    def _tombstone(self, tenant: TenantContext, key: bytes, partition: int) -> NewRecord:
         user_id = key.removeprefix(record_key(tenant, "")).decode(errors="replace")
         event = UserEvent(
             event_id=random_id(),
@@ -113,7 +111,7 @@ class KeyEraser:
             data=None,
         )
         # The key as it was found, also where it is not UTF-8: compaction compares bytes.
-        return NewRecord(key, None, to_record(event).headers)
+        return NewRecord(key, None, to_record(event).headers, partition)
 
 
 async def _keys(

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import msgspec
 import structlog
+from msgspec.structs import astuple
 
 from ai_gateway.vector_store import wire
 from ai_gateway.vector_store.checks import belongs
@@ -29,6 +30,7 @@ from ai_gateway.vector_store.port import (
 )
 from ai_gateway.vectors import Query
 from meshkit.clock import unix_ms
+from meshkit.events.log import Position
 from meshkit.tasks import end
 from meshkit.tenancy.identity import TenantContext
 
@@ -105,12 +107,11 @@ class EdgeVectorStore:
         found = msgspec.convert(await self._read(command), wire.Found | None)
         return _user(found) if found is not None and belongs(found, tenant) else None
 
-    async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
+    async def revisions(self, users: Sequence[UserKey]) -> Sequence[Position | None]:
         """Return the stored revision of each user. Raises StoreUnavailable."""
-        revisions: list[int] = await self._read(
-            wire.Revisions([point_id(*user).bytes for user in users])
-        )
-        return revisions
+        command = wire.Revisions([point_id(*user).bytes for user in users])
+        stored: list[wire.Revision | None] = await self._read(command)
+        return [None if revision is None else Position(*revision) for revision in stored]
 
     async def count(self, tenant: TenantContext) -> int:
         """Return how many users of the tenant are stored. Raises StoreUnavailable."""
@@ -190,7 +191,7 @@ def _message(change: Change) -> wire.UpsertMessage | wire.DeleteMessage:
         user = change.user
         return wire.UpsertMessage(
             point_id(tenant, user.user_id).bytes,
-            change.revision,
+            astuple(change.revision),
             tenant.tenant_id,
             tenant.tenant_uid,
             user.user_id,
@@ -203,7 +204,7 @@ def _message(change: Change) -> wire.UpsertMessage | wire.DeleteMessage:
         )
     return wire.DeleteMessage(
         point_id(tenant, change.user_id).bytes,
-        change.revision,
+        astuple(change.revision),
         tenant.tenant_id,
         tenant.tenant_uid,
         change.user_id,

@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from ai_gateway.vector_store import wire
-from ai_gateway.vector_store.port import StoreMismatch, StoreUnavailable
+from ai_gateway.vector_store.port import StoreMismatch, StoreRefused, StoreUnavailable
 from meshkit.tasks import end
 
 _MODULE = "ai_gateway.vector_store.edge_process"
-
-
-class EngineError(Exception):
-    """The engine refused a command; the same command would be refused again."""
 
 
 class EngineChild:
@@ -76,7 +72,7 @@ class EngineChild:
         return self._process.pid
 
     async def call(self, command: wire.Command) -> Any:
-        """Return the engine's answer. Raises StoreUnavailable where it died, EngineError."""
+        """Return the engine's answer. Raises StoreUnavailable where it died, StoreRefused."""
         if self._gone:
             raise StoreUnavailable("the engine process is gone")
         number = next(self._numbers)
@@ -103,7 +99,7 @@ class EngineChild:
                 if answer.error is None:
                     waiting.set_result(answer.result)
                 else:
-                    waiting.set_exception(EngineError(answer.error))
+                    waiting.set_exception(StoreRefused(answer.error))
         except (asyncio.IncompleteReadError, ConnectionError):
             # From here on nobody would answer, so nobody may ask: before anything is awaited.
             self._gone = True

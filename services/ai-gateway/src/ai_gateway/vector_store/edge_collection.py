@@ -15,12 +15,12 @@ from uuid import UUID
 
 import qdrant_edge as engine
 
-from ai_gateway.vector_store.port import DENSE, LEXICAL
-from ai_gateway.vector_store.wire import DeleteMessage, Found, UpsertMessage
+from ai_gateway.vector_store.port import DENSE, LEXICAL, REVISION_FIELDS
+from ai_gateway.vector_store.wire import DeleteMessage, Found, Revision, UpsertMessage, is_newer
 
 # A read that comes meanwhile waits for one chunk, 1 ms; smaller or larger, a point costs the same.
 CHUNK = 16
-_PAYLOAD = ["tenantUid", "userId", "email", "name", "attributes"]
+_PAYLOAD = ["tenantUid", "userId", "email", "name", "attributes", "deleted"]
 
 Message = UpsertMessage | DeleteMessage
 
@@ -56,24 +56,30 @@ class EdgeCollection:
 
     def _apply_chunk(self, changes: Sequence[tuple[UUID, Message]], now_ms: int) -> int:
         stored = self._revisions([point for point, _ in changes])
-        points = [
-            _point(point, change, now_ms)
+        newer = [
+            (point, change)
             for point, change in changes
-            if change.revision > stored.get(point, -1)
+            if (known := stored.get(point)) is None or is_newer(change.revision, known)
         ]
-        if points:
+        markers = [point for point, change in newer if isinstance(change, DeleteMessage)]
+        if existing := [point for point in markers if point in stored]:
+            # In an optimised segment an upsert keeps the vectors that it leaves out. First, so that
+            # whatever a crash cuts off here is found by no search, and is done when it comes again.
+            self._shard.update(engine.UpdateOperation.delete_vectors([*existing], [DENSE, LEXICAL]))
+        if newer:
+            points = [_point(point, change, now_ms) for point, change in newer]
             self._shard.update(engine.UpdateOperation.upsert_points(points))
-        return len(points)
+        return len(newer)
 
-    def revisions(self, points: Sequence[bytes]) -> list[int]:
-        """Return the stored revision of each point, -1 where there is none."""
+    def revisions(self, points: Sequence[bytes]) -> list[Revision | None]:
+        """Return the stored revision of each point, None where there is none."""
         wanted = [UUID(bytes=point) for point in points]
         stored = self._revisions(wanted)
-        return [stored.get(point, -1) for point in wanted]
+        return [stored.get(point) for point in wanted]
 
-    def _revisions(self, points: list[UUID]) -> dict[UUID, int]:
+    def _revisions(self, points: list[UUID]) -> dict[UUID, Revision]:
         records = self._shard.retrieve([*points], ["revision"], False)
-        return {_uuid(record.id): (record.payload or {})["revision"] for record in records}
+        return {_uuid(record.id): _revision(record.payload) for record in records}
 
     def search(
         self, tenant_uid: str, dense: bytes, indices: bytes, values: bytes, limit: int
@@ -87,9 +93,9 @@ class EdgeCollection:
         ]
         by_dense, by_lexical = self._shard.query_batch(engine.QueryBatchRequest(requests))
         found: dict[UUID, Found] = {}
-        for hit in by_dense:
+        for hit in _living(by_dense):
             found[_uuid(hit.id)] = _found(hit.payload, dense=_clipped(hit.score), lexical=None)
-        for hit in by_lexical:
+        for hit in _living(by_lexical):
             known = found.get(_uuid(hit.id))
             if known is None:
                 found[_uuid(hit.id)] = _found(hit.payload, dense=None, lexical=_clipped(hit.score))
@@ -167,7 +173,7 @@ def _newest_by_point(changes: Sequence[Message]) -> list[tuple[UUID, Message]]:
     newest: dict[bytes, Message] = {}
     for change in changes:
         known = newest.get(change.point_id)
-        if known is None or change.revision >= known.revision:
+        if known is None or not is_newer(known.revision, change.revision):
             newest[change.point_id] = change
     return [(UUID(bytes=point), change) for point, change in newest.items()]
 
@@ -177,7 +183,7 @@ def _point(point: UUID, change: Message, now_ms: int) -> engine.Point:
         "tenantId": change.tenant_id,
         "tenantUid": change.tenant_uid,
         "userId": change.user_id,
-        "revision": change.revision,
+        "revision": dict(zip(REVISION_FIELDS, change.revision, strict=True)),
     }
     if isinstance(change, DeleteMessage):
         return engine.Point(point, {}, payload | {"deleted": True, "deletedAt": now_ms})
@@ -187,6 +193,11 @@ def _point(point: UUID, change: Message, now_ms: int) -> engine.Point:
         LEXICAL: _sparse(change.indices, change.values),
     }
     return engine.Point(point, vectors, payload)
+
+
+def _revision(payload: Any) -> Revision:
+    partition, offset, at = (payload["revision"][field] for field in REVISION_FIELDS)
+    return partition, offset, at
 
 
 def _floats(raw: bytes) -> list[float]:
@@ -208,6 +219,11 @@ def _found(payload: Any, dense: float | None, lexical: float | None) -> Found:
         dense,
         lexical,
     )
+
+
+def _living(hits: Sequence[Any]) -> Iterator[Any]:
+    """Yield the hits that are users; a deletion marker is nobody, whatever vectors it has."""
+    return (hit for hit in hits if not hit.payload.get("deleted"))
 
 
 def _clipped(score: float) -> float:

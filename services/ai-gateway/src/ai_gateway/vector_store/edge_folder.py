@@ -22,7 +22,7 @@ import msgspec
 from ai_gateway.vector_store.checks import mismatch
 from ai_gateway.vector_store.edge_collection import EdgeCollection
 
-LAYOUT = 1
+LAYOUT = 2
 _LOCK_PATIENCE_SECONDS = 5.0
 
 

@@ -7,7 +7,6 @@ from uuid import UUID
 import numpy as np
 
 from ai_gateway.vector_store.port import (
-    NEVER,
     Change,
     Hit,
     Upsert,
@@ -16,13 +15,14 @@ from ai_gateway.vector_store.port import (
     point_id,
 )
 from ai_gateway.vectors import Query, SparseVector
+from meshkit.events.log import Position
 from meshkit.tenancy.identity import TenantContext
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
     tenant_uid: str
-    revision: int
+    revision: Position
     upsert: Upsert | None
 
 
@@ -47,7 +47,7 @@ class MemoryVectorStore:
             user_id = change.user.user_id if isinstance(change, Upsert) else change.user_id
             point = point_id(change.tenant, user_id)
             known = self._points.get(point)
-            if known is None or change.revision > known.revision:
+            if known is None or change.revision.is_after(known.revision):
                 upsert = change if isinstance(change, Upsert) else None
                 self._points[point] = _Stored(change.tenant.tenant_uid, change.revision, upsert)
 
@@ -78,10 +78,10 @@ class MemoryVectorStore:
         stored = self._points.get(point_id(tenant, user_id))
         return stored.upsert.user if stored is not None and stored.upsert is not None else None
 
-    async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
+    async def revisions(self, users: Sequence[UserKey]) -> Sequence[Position | None]:
         """Return the stored revision of each user."""
         stored = [self._points.get(point_id(*user)) for user in users]
-        return [NEVER if point is None else point.revision for point in stored]
+        return [None if point is None else point.revision for point in stored]
 
     async def count(self, tenant: TenantContext) -> int:
         """Return how many users of the tenant are stored."""

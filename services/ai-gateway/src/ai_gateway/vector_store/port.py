@@ -4,9 +4,10 @@ The tenant is the first argument of every call and the first member of every cha
 builds the tenant filter itself from it and checks each hit again on the way out. Callers hand in
 vectors and ids, never a filter, so none can be forgotten or overridden.
 
-A point's id is a UUIDv5 of tenant uid and user id, and it carries the `revision` of the event it
-came from. An older revision never overwrites a newer one, whatever the order and however often
-changes arrive; a deletion leaves a marker with its revision, so that a late older upsert loses too.
+A point's id is a UUIDv5 of tenant uid and user id. Its `revision` is the position of the event that
+it came from; `Position.is_after` says which of two is newer. An older revision never overwrites a
+newer one, whatever the order and however often changes arrive; a deletion leaves a marker with its
+revision, so that a late older upsert loses too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,13 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ai_gateway.vectors import DenseVector, Query, SparseVector
 from meshkit.errors import StartError
+from meshkit.events.log import Position
 from meshkit.tenancy.identity import TenantContext
 
 DENSE = "dense"
 LEXICAL = "lexical"
+REVISION_FIELDS = ("partition", "offset", "at")
+"""The members of a stored `revision`: a Position, `at` in milliseconds since 1970."""
 
 _POINT_NAMESPACE = uuid5(NAMESPACE_URL, "https://mesh.distributedai.io/points")
 _POINT_NAMESPACE_BYTES = _POINT_NAMESPACE.bytes
@@ -57,7 +61,7 @@ class Upsert:
 
     tenant: TenantContext
     user: User
-    revision: int
+    revision: Position
     dense: DenseVector
     lexical: SparseVector
 
@@ -68,7 +72,7 @@ class Delete:
 
     tenant: TenantContext
     user_id: str
-    revision: int
+    revision: Position
 
 
 Change = Upsert | Delete
@@ -79,10 +83,6 @@ class UserKey(NamedTuple):
 
     tenant: TenantContext
     user_id: str
-
-
-NEVER = -1
-"""The revision of a user of whom nothing was ever stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,11 @@ class Hit:
 class StoreUnavailable(Exception):
     """The store cannot answer now; the same call may work later. Nothing is known to be wrong
     with the data or the request."""
+
+
+class StoreRefused(Exception):
+    """The store finds the request itself wrong: the same call would not work later either. The
+    message says what it answered."""
 
 
 class StoreMismatch(StartError):
@@ -134,9 +139,9 @@ class VectorStore(Protocol):
     async def get(self, tenant: TenantContext, user_id: str) -> User | None:
         """Return one user of the tenant, or None. Raises StoreUnavailable."""
 
-    async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
-        """Return the stored revision of each user, also of one that is deleted; NEVER where there
-        is none. Raises StoreUnavailable."""
+    async def revisions(self, users: Sequence[UserKey]) -> Sequence[Position | None]:
+        """Return the stored revision of each user, also of one that is deleted; None where
+        nothing was ever stored of it. Raises StoreUnavailable."""
 
     async def count(self, tenant: TenantContext) -> int:
         """Return how many users of the tenant are stored. Raises StoreUnavailable."""

@@ -17,8 +17,6 @@ from ai_gateway.vector_store import qdrant_erasure
 from ai_gateway.vector_store import qdrant_wire as wire
 from ai_gateway.vector_store.checks import belongs, mismatch
 from ai_gateway.vector_store.port import (
-    DENSE,
-    NEVER,
     Change,
     Hit,
     StoreMismatch,
@@ -27,10 +25,12 @@ from ai_gateway.vector_store.port import (
     UserKey,
     point_text,
 )
+from ai_gateway.vector_store.qdrant_counting import count_points
 from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import ALIAS, LAYOUT, Collection, QdrantLayout
 from ai_gateway.vectors import Query
 from meshkit.clock import unix_ms
+from meshkit.events.log import Position
 from meshkit.tasks import end
 from meshkit.tenancy.identity import TenantContext
 
@@ -112,12 +112,12 @@ class QdrantVectorStore:
         return self._problem if self._collection is None else None
 
     async def apply(self, changes: Sequence[Change]) -> None:
-        """Apply changes. Raises StoreUnavailable, and RequestRefused for what never will do."""
+        """Apply changes. Raises StoreUnavailable, StoreRefused."""
         name = self._opened().name
         newest = list(wire.newest_by_point(changes).items())
         for start in range(0, len(newest), CHUNK):
-            body = wire.upsert_body(newest[start : start + CHUNK], unix_ms())
-            await self._http.call("PUT", f"/collections/{name}/points?wait=true", body)
+            body = wire.apply_body(newest[start : start + CHUNK], unix_ms())
+            await self._http.call("POST", f"/collections/{name}/points/batch?wait=true", body)
 
     async def flush(self) -> None:
         """Nothing to wait for: what was applied is in the server's write-ahead log."""
@@ -134,19 +134,17 @@ class QdrantVectorStore:
         answer = await self._read("points", body)
         return wire.retrieved(answer, lambda payload: belongs(payload, tenant))
 
-    async def revisions(self, users: Sequence[UserKey]) -> Sequence[int]:
+    async def revisions(self, users: Sequence[UserKey]) -> Sequence[Position | None]:
         """Return the stored revision of each user. Raises StoreUnavailable."""
         points = [point_text(*user) for user in users]
         body = orjson.dumps({"ids": points, "with_payload": ["revision"]})
         stored = wire.revisions(await self._read("points", body))
-        return [stored.get(point, NEVER) for point in points]
+        return [stored.get(point) for point in points]
 
     async def count(self, tenant: TenantContext) -> int:
         """Return how many users of the tenant are stored. Raises StoreUnavailable."""
-        # A marker has no vector, so it is not counted.
-        living = wire.tenant_filter(tenant, {"has_vector": DENSE})
-        body = orjson.dumps({"filter": living, "exact": True})
-        return wire.counted(await self._read("points/count", body))
+        living = wire.tenant_filter(tenant) | {"must_not": [wire.IS_MARKER]}
+        return await count_points(self._http, self._opened().name, living)
 
     async def footprint(self, tenant: TenantContext) -> int:
         """Return how many points and markers the tenant has. Raises StoreUnavailable."""

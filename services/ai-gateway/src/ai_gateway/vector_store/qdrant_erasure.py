@@ -7,6 +7,7 @@ both hold the tenant's users. Which ones there are is asked of the server each t
 import orjson
 
 from ai_gateway.vector_store import qdrant_wire as wire
+from ai_gateway.vector_store.qdrant_counting import count_points
 from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
 from meshkit.tenancy.identity import TenantContext
@@ -14,13 +15,8 @@ from meshkit.tenancy.identity import TenantContext
 
 async def footprint(http: QdrantHttp, layout: QdrantLayout, tenant: TenantContext) -> int:
     """Return how many points hold anything of the tenant. Raises StoreUnavailable."""
-    body = orjson.dumps({"filter": wire.tenant_filter(tenant), "exact": True})
-    return sum(
-        [
-            wire.counted(await http.read(f"/collections/{name}/points/count", body))
-            for name in await _collections(layout)
-        ]
-    )
+    mine = wire.tenant_filter(tenant)
+    return sum([await count_points(http, name, mine) for name in await _collections(layout)])
 
 
 async def delete_tenant(http: QdrantHttp, layout: QdrantLayout, tenant: TenantContext) -> None:

@@ -9,7 +9,7 @@ import random
 
 import aiohttp
 
-from ai_gateway.vector_store.port import StoreUnavailable
+from ai_gateway.vector_store.port import StoreRefused, StoreUnavailable
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=2)
 _CONNECTIONS = 64
@@ -17,10 +17,6 @@ _READ_ATTEMPTS = 4
 _BACKOFF_SECONDS = 0.05
 _OK, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 200, 404, 429, 500
 _KEY_REFUSED = (401, 403)
-
-
-class RequestRefused(Exception):
-    """The server finds a request itself wrong: sending it again would not help."""
 
 
 class QdrantHttp:
@@ -38,7 +34,7 @@ class QdrantHttp:
     async def read(self, path: str, body: bytes) -> bytes:
         """Send a request that changes nothing; where there is no answer, again a little later.
 
-        Raises StoreUnavailable, RequestRefused.
+        Raises StoreUnavailable, StoreRefused.
         """
         for attempt in range(_READ_ATTEMPTS - 1):
             try:
@@ -50,7 +46,7 @@ class QdrantHttp:
     async def call(self, method: str, path: str, body: bytes) -> bytes:
         """Send a request once and return the answer's body.
 
-        Raises StoreUnavailable, RequestRefused.
+        Raises StoreUnavailable, StoreRefused.
         """
         try:
             async with self._session.request(method, self._url + path, data=body) as answer:
@@ -64,7 +60,7 @@ class QdrantHttp:
             raise StoreUnavailable("the Qdrant server refuses the API key (MESH_QDRANT_API_KEY)")
         if answer.status in (_NOT_FOUND, _TOO_MANY) or answer.status >= _SERVER_ERROR:
             raise StoreUnavailable(f"the Qdrant server answers {answer.status}")
-        raise RequestRefused(f"the Qdrant server answers {answer.status}: {content[:300]!r}")
+        raise StoreRefused(f"the Qdrant server answers {answer.status}: {content[:300]!r}")
 
     async def close(self) -> None:
         """Release the connections."""

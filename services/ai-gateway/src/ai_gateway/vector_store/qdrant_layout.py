@@ -21,7 +21,7 @@ from ai_gateway.vector_store.port import DENSE, LEXICAL, StoreMismatch, StoreUna
 from meshkit.clock import unix_ms
 
 ALIAS = "user_embeddings"
-LAYOUT = 1
+LAYOUT = 2
 OLDEST_VERSION = (1, 16)
 _TIMEOUT_SECONDS = 10
 _NOT_FOUND, _CONFLICT = 404, 409

@@ -6,6 +6,11 @@ A point as the official client's models costs several times as much to build and
 The revision guard is in the server: an upsert carries, as `update_filter`, for each of its points
 the condition that the stored revision is older. The server looks and writes in one step, so not
 even a second indexer that does not know it has lost its partition can put an old state back.
+
+A deletion marker is a point without vectors. But where the point before it lies in a segment that
+the optimizer has closed, an upsert keeps every named vector that it leaves out (Qdrant 1.18.3). So
+the same request removes the vectors of all its points that are markers by then; until that is done,
+and whatever vectors a marker has, no read takes one for a user.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +18,27 @@ from typing import Any
 
 import msgspec
 import orjson
+from msgspec.structs import astuple
 
-from ai_gateway.vector_store.port import DENSE, LEXICAL, Change, Hit, Upsert, User, point_text
+from ai_gateway.vector_store.port import (
+    DENSE,
+    LEXICAL,
+    REVISION_FIELDS,
+    Change,
+    Hit,
+    Upsert,
+    User,
+    point_text,
+)
 from ai_gateway.vectors import Query
+from meshkit.events.log import Position
 from meshkit.tenancy.identity import TenantContext
 
-_PAYLOAD = ["tenantUid", "userId", "email", "name", "attributes"]
+_PAYLOAD = ["tenantUid", "userId", "email", "name", "attributes", "deleted"]
+
+
+IS_MARKER = {"key": "deletedAt", "range": {"gte": 0}}
+"""The condition that a point is a deletion marker."""
 
 
 class Found(msgspec.Struct):
@@ -52,16 +72,27 @@ class _Retrieved(msgspec.Struct):
     result: list[Found]
 
 
-class _Counted(msgspec.Struct):
-    count: int
+class _Nothing(msgspec.Struct):
+    """A point of which nothing is looked at."""
 
 
-class _Count(msgspec.Struct):
-    result: _Counted
+class _Page(msgspec.Struct):
+    points: list[_Nothing]
+    next_page_offset: str | None = None
+
+
+class _Scrolled(msgspec.Struct):
+    result: _Page
+
+
+class _Stored(msgspec.Struct):
+    partition: int
+    offset: int
+    at: int
 
 
 class _Revision(msgspec.Struct):
-    revision: int
+    revision: _Stored
 
 
 class _Revised(msgspec.Struct):
@@ -76,7 +107,7 @@ class _Revisions(msgspec.Struct):
 _decode_batches = msgspec.json.Decoder(_Batches).decode
 _decode_retrieved = msgspec.json.Decoder(_Retrieved).decode
 _decode_revisions = msgspec.json.Decoder(_Revisions).decode
-_decode_count = msgspec.json.Decoder(_Count).decode
+_decode_page = msgspec.json.Decoder(_Scrolled).decode
 
 
 def tenant_filter(tenant: TenantContext, *more: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,28 +122,67 @@ def newest_by_point(changes: Sequence[Change]) -> dict[str, Change]:
         user_id = change.user.user_id if isinstance(change, Upsert) else change.user_id
         point = point_text(change.tenant, user_id)
         known = newest.get(point)
-        if known is None or change.revision >= known.revision:
+        if known is None or not known.revision.is_after(change.revision):
             newest[point] = change
     return newest
 
 
-def upsert_body(changes: Sequence[tuple[str, Change]], now_ms: int) -> bytes:
-    """Return the body that applies changes of different points, each guarded by its revision."""
-    body = {
+def apply_body(changes: Sequence[tuple[str, Change]], now_ms: int) -> bytes:
+    """Return the body of a batch that applies changes of different points, each guarded by its
+    revision."""
+    upsert = {
         "points": [_point(point, change, now_ms) for point, change in changes],
-        "update_filter": {
-            "should": [
-                {
-                    "must": [
-                        {"has_id": [point]},
-                        {"key": "revision", "range": {"lt": change.revision}},
-                    ]
-                }
-                for point, change in changes
-            ]
-        },
+        "update_filter": guard(changes),
     }
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    operations: list[dict[str, Any]] = [{"upsert": upsert}]
+    deleted = [point for point, change in changes if not isinstance(change, Upsert)]
+    if deleted:
+        # By its field: whoever came back since is none. Also where the guard has refused, so that
+        # a request that was cut off after its first half is completed when it is sent again.
+        markers = {"must": [{"has_id": deleted}, IS_MARKER]}
+        operations.append({"delete_vectors": {"filter": markers, "vector": [DENSE, LEXICAL]}})
+    return orjson.dumps({"operations": operations}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def guard(changes: Sequence[tuple[str, Change]]) -> dict[str, Any]:
+    """Return the filter that a stored point has to pass to be overwritten: its revision is older.
+
+    As `Position.is_after`, spelt in conditions. By partition, so that each point is held against
+    those of its own partition only.
+    """
+    by_partition: dict[int, list[tuple[str, Change]]] = {}
+    for point, change in changes:
+        by_partition.setdefault(change.revision.partition, []).append((point, change))
+    return {"should": [_older(partition, some) for partition, some in by_partition.items()]}
+
+
+def _older(partition: int, changes: Sequence[tuple[str, Change]]) -> dict[str, Any]:
+    same = {"key": "revision.partition", "match": {"value": partition}}
+    by_offset = [
+        {"must": [{"has_id": [point]}, _below("offset", change.revision.offset)]}
+        for point, change in changes
+    ]
+    by_time = [
+        {"must": [{"has_id": [point]}], "should": _taken_before(change.revision)}
+        for point, change in changes
+    ]
+    return {
+        "must": [{"has_id": [point for point, _ in changes]}],
+        "should": [
+            {"must": [same], "should": by_offset},
+            {"must_not": [same], "should": by_time},
+        ],
+    }
+
+
+def _taken_before(revision: Position) -> list[dict[str, Any]]:
+    same_time = {"gte": revision.timestamp_ms, "lte": revision.timestamp_ms}
+    tie = [{"key": "revision.at", "range": same_time}, _below("partition", revision.partition)]
+    return [_below("at", revision.timestamp_ms), {"must": tie}]
+
+
+def _below(field: str, value: int) -> dict[str, Any]:
+    return {"key": f"revision.{field}", "range": {"lt": value}}
 
 
 def search_body(tenant: TenantContext, query: Query, limit: int) -> bytes:
@@ -134,7 +204,7 @@ def hits(answer: bytes, belongs: Any) -> list[Hit]:
     merged = []
     for point in dense | lexical:
         found = dense.get(point) or lexical[point]
-        if belongs(found.payload):
+        if belongs(found.payload) and not found.payload.deleted:
             merged.append(
                 Hit(_user(found.payload), _score(dense.get(point)), _score(lexical.get(point)))
             )
@@ -149,14 +219,19 @@ def retrieved(answer: bytes, belongs: Any) -> User | None:
     return None
 
 
-def revisions(answer: bytes) -> dict[str, int]:
+def revisions(answer: bytes) -> dict[str, Position]:
     """Return the revision by point in the answer to a retrieval of points."""
-    return {one.id: one.payload.revision for one in _decode_revisions(answer).result}
+    return {
+        one.id: Position(stored.partition, stored.offset, stored.at)
+        for one in _decode_revisions(answer).result
+        for stored in (one.payload.revision,)
+    }
 
 
-def counted(answer: bytes) -> int:
-    """Return the number in the answer to a count."""
-    return _decode_count(answer).result.count
+def page(answer: bytes) -> tuple[int, str | None]:
+    """Return how many points a page of a scroll has, and where the next one begins."""
+    found = _decode_page(answer).result
+    return len(found.points), found.next_page_offset
 
 
 def _point(point: str, change: Change, now_ms: int) -> dict[str, Any]:
@@ -164,7 +239,7 @@ def _point(point: str, change: Change, now_ms: int) -> dict[str, Any]:
     payload: dict[str, Any] = {
         "tenantId": tenant.tenant_id,
         "tenantUid": tenant.tenant_uid,
-        "revision": change.revision,
+        "revision": dict(zip(REVISION_FIELDS, astuple(change.revision), strict=True)),
     }
     if not isinstance(change, Upsert):
         payload |= {"userId": change.user_id, "deleted": True, "deletedAt": now_ms}

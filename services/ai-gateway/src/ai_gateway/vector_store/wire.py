@@ -9,14 +9,19 @@ from typing import Any
 
 import msgspec
 
+from meshkit.events.log import Position
+
 LENGTH = struct.Struct(">I")
+
+Revision = tuple[int, int, int]
+"""A Position as it travels: partition, offset, time in milliseconds."""
 
 
 class UpsertMessage(msgspec.Struct, array_like=True, tag="u"):
     """Make this the user's point, unless a newer revision is stored."""
 
     point_id: bytes
-    revision: int
+    revision: Revision
     tenant_id: str
     tenant_uid: str
     user_id: str
@@ -32,7 +37,7 @@ class DeleteMessage(msgspec.Struct, array_like=True, tag="d"):
     """Put a deletion marker in the place of the user's point, unless a newer one is stored."""
 
     point_id: bytes
-    revision: int
+    revision: Revision
     tenant_id: str
     tenant_uid: str
     user_id: str
@@ -63,7 +68,7 @@ class Get(msgspec.Struct, array_like=True, tag="get"):
 
 
 class Revisions(msgspec.Struct, array_like=True, tag="revisions"):
-    """Answered with the revision of each of the points, -1 for one that is not there."""
+    """Answered with the revision of each of the points, None for one that is not there."""
 
     point_ids: list[bytes]
 
@@ -138,6 +143,11 @@ encode = msgspec.msgpack.Encoder().encode
 decode_request = msgspec.msgpack.Decoder(Request).decode
 decode_answer = msgspec.msgpack.Decoder(Answer).decode
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
+
+
+def is_newer(one: Revision, other: Revision) -> bool:
+    """Return whether a revision is newer than another one."""
+    return Position(*one).is_after(Position(*other))
 
 
 def frame(message: Any) -> bytes:

@@ -18,6 +18,7 @@ from meshkit.events.log import NewRecord, Position
 
 _RETRY_AFTER_SECONDS = 1.0
 _POLL_SECONDS = 0.1
+_BY_KEY = -1
 
 Report = tuple[asyncio.Future[Position], Position | LogUnavailable]
 
@@ -68,6 +69,7 @@ class KafkaProducer:
                 topic,
                 record.value,
                 record.key,
+                _BY_KEY if record.partition is None else record.partition,
                 headers=list(record.headers),
                 on_delivery=partial(self._on_delivery, future),
             )
@@ -84,7 +86,10 @@ class KafkaProducer:
         if error is not None:
             outcome = self._failed(error)
         else:
-            outcome = Position(message.partition() or 0, message.offset() or 0)
+            _, timestamp_ms = message.timestamp()
+            outcome = Position(
+                message.partition() or 0, message.offset() or 0, max(0, timestamp_ms)
+            )
         self._reports.append((future, outcome))
 
     def _failed(self, error: KafkaError) -> LogUnavailable:

@@ -28,13 +28,29 @@ class NewRecord(msgspec.Struct, frozen=True, gc=False):
     key: bytes
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+    """The partition to append it to; None for the one that its key belongs to."""
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """A record's place in a topic."""
+    """A record's place in a topic. `timestamp_ms` is the Unix time at which the log took it.
+
+    Positions order the events of one user, wherever each of them lies: within a partition the
+    offset decides, whatever the clocks say; between partitions the time at which the log took
+    them does, and the number of the partition where that is the same.
+    """
 
     partition: int
     offset: int
+    timestamp_ms: int = 0
+
+    def is_after(self, other: "Position") -> bool:
+        """Return whether this position is newer than the other one."""
+        if self.partition == other.partition:
+            return self.offset > other.offset
+        if self.timestamp_ms == other.timestamp_ms:
+            return self.partition > other.partition
+        return self.timestamp_ms > other.timestamp_ms
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -47,6 +63,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     timestamp_ms: int
+
+    @property
+    def position(self) -> Position:
+        """The record's place in its topic."""
+        return Position(self.partition, self.offset, self.timestamp_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,12 +43,14 @@ class MemoryEventLog:
         _refuse_if(self._closed)
         positions = []
         for record in records:
-            number = partition_of(record.key, len(partitions))
-            offset = len(partitions[number])
+            number = record.partition
+            if number is None:
+                number = partition_of(record.key, len(partitions))
+            offset, now = len(partitions[number]), unix_ms()
             partitions[number].append(
-                Record(topic, number, offset, record.key, record.value, record.headers, unix_ms())
+                Record(topic, number, offset, record.key, record.value, record.headers, now)
             )
-            positions.append(Position(number, offset))
+            positions.append(Position(number, offset, now))
         self._wake_consumers()
         return positions
 

@@ -11,6 +11,7 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -21,7 +22,9 @@ from meshkit.tenancy.identity import TenantContext
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
-_PLACE = struct.Struct(">IQ")
+_PLACE = struct.Struct(">IQQ")
+# What goes before the tenant's uid in the associated data: another form has another one.
+_FORM = b"2/"
 _TAG_BYTES = 16
 _SHORTEST = _NONCE_BYTES + _PLACE.size + _TAG_BYTES
 # A user id of 128 characters of four bytes each.
@@ -47,8 +50,8 @@ class PositionSealer:
     def seal(self, tenant: TenantContext, user_id: str, position: Position) -> str:
         """Return a write as a token that only `tenant` can use."""
         nonce = random_block()[:_NONCE_BYTES]
-        written = _PLACE.pack(position.partition, position.offset) + user_id.encode()
-        sealed = self._cipher.encrypt(nonce, written, tenant.tenant_uid.encode())
+        written = _PLACE.pack(*msgspec.structs.astuple(position)) + user_id.encode()
+        sealed = self._cipher.encrypt(nonce, written, _bound_to(tenant))
         return urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
 
     def open(self, tenant: TenantContext, token: str) -> Written:
@@ -59,12 +62,16 @@ class PositionSealer:
         try:
             raw = _decoded(token)
             written = self._cipher.decrypt(
-                raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], tenant.tenant_uid.encode()
+                raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound_to(tenant)
             )
         except (InvalidTag, binascii.Error, ValueError):
             raise InvalidPosition("`after` is not a position of this tenant") from None
         position = Position(*_PLACE.unpack_from(written))
         return Written(written[_PLACE.size :].decode(), position)
+
+
+def _bound_to(tenant: TenantContext) -> bytes:
+    return _FORM + tenant.tenant_uid.encode()
 
 
 def _decoded(token: str) -> bytes:

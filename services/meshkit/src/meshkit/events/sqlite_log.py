@@ -102,7 +102,7 @@ class SqliteEventLog:
     async def publish(self, topic: str, record: NewRecord) -> Position:
         """Append one record and return its place once it is durable. Raises LogUnavailable."""
         row = self._row(topic, record)
-        return Position(row[1], await self._writer.append([row]))
+        return Position(row[1], await self._writer.append([row]), row[5])
 
     async def publish_many(self, topic: str, records: Sequence[NewRecord]) -> Sequence[Position]:
         """Append records in their order, all or none. Raises LogUnavailable."""
@@ -110,7 +110,7 @@ class SqliteEventLog:
             return ()
         rows = [self._row(topic, record) for record in records]
         first = await self._writer.append(rows)
-        return [Position(row[1], first + index) for index, row in enumerate(rows)]
+        return [Position(row[1], first + index, row[5]) for index, row in enumerate(rows)]
 
     def consumer(
         self, topic: str, group: str, committable: Committable | None = None
@@ -171,7 +171,7 @@ class SqliteEventLog:
         topic_id, spec = self._topic(topic)
         return (
             topic_id,
-            partition_of(record.key, spec.partitions),
+            _partition(record, spec.partitions),
             record.key,
             _encode_headers(record.headers),
             record.value,
@@ -223,6 +223,14 @@ class SqliteEventLog:
 
 def _unreadable(error: sqlite3.Error) -> LogUnavailable:
     return LogUnavailable(f"the disk refused: {error}", retry_after=1.0)
+
+
+def _partition(record: NewRecord, partitions: int) -> int:
+    if record.partition is None:
+        return partition_of(record.key, partitions)
+    if not 0 <= record.partition < partitions:
+        raise ValueError(f"there is no partition {record.partition}, only {partitions} of them")
+    return record.partition
 
 
 __all__ = ["SqliteEventLog"]

@@ -9,21 +9,25 @@ being erased anyway.
 
     200  {"tenantUid", …}         409  the uid is not that of a tenant being deleted
     422  no uid                   503  log or store away: the same call may work later
+    500  the store refuses, or a fault of ours
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from meshkit.entropy import random_block
-from meshkit.errors import MeshError
+from meshkit.errors import InternalError, MeshError
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
 from meshkit.tenancy.terminating import TerminatingTenants
 from meshkit.web.problem import problem_reply
+
+log = structlog.get_logger()
 
 Act = Callable[[TenantContext], Awaitable[Mapping[str, object]]]
 """Does something about a tenant that is being deleted; returns what the answer says beside the uid.
@@ -59,6 +63,10 @@ def erasure_route(what: str, tenants: TenantSource, acts: Mapping[str, Act]) -> 
             said = await act(tenant)
         except MeshError as error:
             return _problem(error)
+        except Exception:
+            # Whoever asked gets an answer that says so, as on the public port.
+            log.exception("erasure_request_failed", route=what)
+            return _problem(InternalError("the fault has been logged"))
         return JSONResponse({"tenantUid": tenant.tenant_uid, **said})
 
     # `path`: whatever stands in the uid's place, slashes too, is held against the uid's grammar.
