@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from meshkit.clock import unix_ms
 from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_log import KafkaEventLog
@@ -120,6 +121,23 @@ async def test_what_was_published_is_read_back_whole(log: EventLog) -> None:
     assert (read.key, read.value, read.headers) == (sent.key, sent.value, sent.headers)
     assert (read.topic, read.partition, read.offset) == (TOPIC, position.partition, position.offset)
     assert read.timestamp_ms > 1_700_000_000_000
+
+
+async def test_record_goes_to_the_partition_that_it_names(log: EventLog) -> None:
+    for partition in (3, 0, 2):
+        position = await log.publish(TOPIC, NewRecord(b"k", b"v", partition=partition))
+        assert position.partition == partition
+        chunk = await log.reader(TOPIC).read(partition, 0, 10)
+        assert [record.position for record in chunk.records] == [position]
+
+
+async def test_position_says_when_the_log_took_the_record(log: EventLog) -> None:
+    before = unix_ms()
+    position = await log.publish(TOPIC, NewRecord(b"k", b"v"))
+    # A broker has a clock of its own.
+    assert before - 60_000 <= position.timestamp_ms <= unix_ms() + 60_000
+    (read,) = (await log.reader(TOPIC).read(position.partition, 0, 10)).records
+    assert read.timestamp_ms == position.timestamp_ms
 
 
 async def test_key_decides_the_partition(log: EventLog) -> None:

@@ -109,16 +109,17 @@ async def test_odd_key_is_ended_under_the_same_bytes(
     assert await eraser.count(A) == KeyCount(1, 0, 0)
 
 
-async def test_key_in_a_partition_that_is_not_its_own_is_said_to_live(
+async def test_key_is_ended_in_each_partition_that_holds_it(
     log: MemoryEventLog, eraser: KeyEraser
 ) -> None:
-    await log.publish(USER_EVENTS, user(A, "u1"))
-    partitions = log.partitions(USER_EVENTS)
-    (own,) = [records for records in partitions if records]
-    other = partitions[(partitions.index(own) + 1) % len(partitions)]
-    other.append(own.pop())
-    assert (await eraser.tombstone(A)).remaining == 1
-    assert (await eraser.count(A)).remaining == 1
+    record = user(A, "u1")
+    for partition in (2, 5, 9):
+        elsewhere = NewRecord(record.key, record.value, record.headers, partition)
+        await log.publish(USER_EVENTS, elsewhere)
+    assert await eraser.tombstone(A) == KeyCount(3, 3, 0)
+    ended = [partition[-1].value for partition in log.partitions(USER_EVENTS) if partition]
+    assert ended == [None, None, None]
+    assert await eraser.count(A) == KeyCount(3, 0, 0)
 
 
 async def test_empty_log_has_no_keys(eraser: KeyEraser) -> None:
