@@ -10,7 +10,7 @@ from qdrant_client import AsyncQdrantClient, models  # noqa: TID251 - the outsid
 from ai_gateway.vector_store.port import StoreMismatch, StoreRefused, StoreUnavailable
 from ai_gateway.vector_store.qdrant import QdrantVectorStore
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
-from builders import DENSE, at, make_context, make_query, make_upsert
+from builders import DENSE, at, make_context, make_delete, make_query, make_upsert
 from processes import free_ports
 from qdrant_server import open_store, own_alias, own_collection, qdrant_url
 from waiting import eventually
@@ -196,6 +196,45 @@ async def test_point_that_another_tenant_owns_is_dropped_on_the_way_out() -> Non
         assert await store.get(A, "u-1") is None
         assert list(await store.search(A, make_query("alice"), 5)) == []
         await store.close()
+
+
+async def test_users_deleted_from_optimised_segments_are_found_by_no_read() -> None:
+    """An upsert onto a point of an optimised segment keeps the vectors that it leaves out (Qdrant
+    1.18.3): so a deletion has to remove them, or the user is searchable for ever."""
+    async with own_alias() as alias:
+        store = await open_store(alias)
+        users = [f"u-{n}" for n in range(2000)]
+        client = AsyncQdrantClient(url=qdrant_url(), check_compatibility=False)
+        # In kilobytes of vectors: each of these segments is large enough to be optimised.
+        threshold = models.OptimizersConfigDiff(indexing_threshold=100)
+        await client.update_collection(f"{alias}_1", optimizers_config=threshold)
+        await store.apply([make_upsert(A, user, f"Alice {user}") for user in users])
+        await _until_optimised(client, f"{alias}_1")
+        await client.close()
+        gone, back = users[10:40], users[10:13]
+        await store.apply([make_delete(A, user, 2) for user in gone])
+        await store.apply([make_upsert(A, user, f"Alice {user}", revision=3) for user in back])
+        missing = set(gone) - set(back)
+        # Each by its own name, which is nearest to it of all.
+        for user in gone:
+            found = {h.user.user_id for h in await store.search(A, make_query(f"Alice {user}"), 20)}
+            assert not found & missing
+            assert (user in found) == (user in back)
+            assert (await store.get(A, user) is None) == (user in missing)
+        assert await store.count(A) == len(users) - len(missing)
+        assert await store.footprint(A) == len(users)
+        await store.close()
+
+
+async def _until_optimised(client: AsyncQdrantClient, collection: str) -> None:
+    """Return once the server's optimizer has nothing left to do. A stand-in that has none keeps
+    what it does of its own accord."""
+    async with asyncio.timeout(60):
+        while True:
+            info = await client.get_collection(collection)
+            if info.status == models.CollectionStatus.GREEN:
+                return
+            await asyncio.sleep(0.1)
 
 
 async def test_late_writer_cannot_put_an_old_state_back() -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from ai_gateway.vector_store.port import UserKey
+from ai_gateway.vector_store.port import StoreRefused, UserKey
 from apps import Mesh, running_mesh
 from builders import at, make_context, make_delete, make_policy
 from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
@@ -187,6 +187,21 @@ async def test_only_the_very_uid_is_taken(
     assert answer.status_code in (404, 405, 409, 422), answer.text
     for tenant in (A, *OTHERS):
         await assert_whole(mesh, tenant)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("fault", [StoreRefused("400: exact search"), KeyError("a fault of ours")])
+async def test_fault_of_the_store_is_answered_as_a_problem(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, method: str, fault: Exception
+) -> None:
+    async def refuse(_: TenantContext) -> int:
+        raise fault
+
+    mesh.tenants.put(policy(A, TenantState.TERMINATING))
+    monkeypatch.setattr(mesh.store, "footprint", refuse)
+    answer = await ask(mesh, "gateway_admin", method, "points", A.tenant_uid)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal-error")
 
 
 async def test_parameters_headers_and_bodies_name_no_tenant(mesh: Mesh) -> None:

@@ -8,9 +8,9 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ai_gateway.vector_store.port import UserKey
+from ai_gateway.vector_store.port import UserKey, point_text
 from ai_gateway.vector_store.qdrant import QdrantVectorStore
-from builders import at, make_context, make_query, make_upsert
+from builders import at, make_context, make_delete, make_query, make_upsert
 from qdrant_server import own_collection
 
 A, B = make_context("tenant-a"), make_context("tenant-b")
@@ -76,6 +76,28 @@ async def test_foreign_user_under_ones_own_id_is_not_shown(
 
     monkeypatch.setattr(store._http, "read", lied_to)
     assert await store.get(A, "u-1") is None
+
+
+async def test_marker_is_nobody_whatever_vectors_it_has(store: QdrantVectorStore) -> None:
+    """As one of an earlier version, which left a deleted user its vectors."""
+    body = orjson.dumps(
+        {"payload": {"deleted": True, "deletedAt": 1}, "points": [point_text(A, "u-7")]}
+    )
+    path = f"/collections/{store._opened().name}/points/payload?wait=true"
+    await store._http.call("POST", path, body)
+    found = {hit.user.user_id for hit in await store.search(A, make_query("Alice 7"), 50)}
+    assert len(found) == 49
+    assert "u-7" not in found
+    assert await store.get(A, "u-7") is None
+    assert (await store.count(A), await store.count(B)) == (49, 50)
+    assert await store.footprint(A) == 50
+
+
+async def test_counts_are_exact_and_of_one_tenant_at_once(store: QdrantVectorStore) -> None:
+    await store.apply([make_delete(A, f"u-{n}", 2) for n in range(20)])
+    # An estimate would still have some of them.
+    assert (await store.count(A), await store.count(B)) == (30, 50)
+    assert (await store.footprint(A), await store.footprint(B)) == (50, 50)
 
 
 async def test_search_that_names_no_tenant_is_refused_by_the_server(

@@ -1,18 +1,23 @@
 """How often the store is asked to count a tenant."""
 
+import asyncio
 from collections import Counter
 
+import pytest
+
+from ai_gateway import counting
 from ai_gateway.applying import Work
 from ai_gateway.counting import StoredUsers
 from ai_gateway.vector_store.memory import MemoryVectorStore
-from builders import make_context, make_policy
+from ai_gateway.vector_store.port import StoreRefused
+from builders import make_context, make_policy, make_upsert
 from meshkit.events.envelope import EventType, UserData, UserEvent
 from meshkit.events.log import USER_EVENTS, Record
 from meshkit.events.memory_log import MemoryEventLog
 from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.static import StaticTenantSource
 from meshkit.usage.accounts import Accounts
-from waiting import SetClock
+from waiting import SetClock, eventually
 
 LARGE, SMALL = make_context("large"), make_context("small")
 
@@ -31,6 +36,53 @@ class SlowStore(MemoryVectorStore):
         if tenant == LARGE:
             self.clock.now += 0.1
         return await super().count(tenant)
+
+
+class RefusingStore(MemoryVectorStore):
+    """Finds every count wrong, until it does not any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses = True
+        self.asked = 0
+
+    async def count(self, tenant: TenantContext) -> int:
+        """Refuse, or count."""
+        self.asked += 1
+        if self.refuses:
+            raise StoreRefused("400: exact search disabled")
+        return await super().count(tenant)
+
+
+async def test_store_that_refuses_counts_is_said_and_asked_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(counting, "COUNT_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(counting, "_BACKOFF_MOST_SECONDS", 0.16)
+    log, store = MemoryEventLog(), RefusingStore()
+    accounts = Accounts(log, "one")
+    tenants = StaticTenantSource(make_policy("small"))
+    await store.apply([make_upsert(SMALL)])
+    count = StoredUsers(log, store, accounts.topic, tenants)
+    async with accounts.running(), count.counting():
+        await eventually(lambda: count.problem == "400: exact search disabled")
+        await eventually(lambda: store.asked >= 6)
+        assert (await _seconds_between_two(store)) > 0.1
+        store.refuses = False
+        await eventually(lambda: count.problem is None)
+        known = accounts.topic.counters.stored(SMALL.tenant_uid)
+        # Whoever could not be counted is counted now.
+        assert known is not None
+        assert known.users == 1
+
+
+async def _seconds_between_two(store: RefusingStore) -> float:
+    moments = []
+    for _ in range(2):
+        before = store.asked
+        await eventually(lambda before=before: store.asked > before)  # type: ignore[misc]
+        moments.append(asyncio.get_running_loop().time())
+    return moments[1] - moments[0]
 
 
 def stored(tenant: TenantContext, offset: int) -> Work:
