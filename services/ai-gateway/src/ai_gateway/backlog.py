@@ -82,18 +82,25 @@ class Backlog:
 
     def offer(self, records: Sequence[Record]) -> None:
         """Take in records that were read on from where the last ones ended."""
+        partitions = self._partitions
+        weights: dict[str, int] = {}
         for record in records:
-            partition = self._partitions.get(record.partition)
+            partition = partitions.get(record.partition)
             if partition is None:
-                partition = self._partitions[record.partition] = Partition(record.offset)
+                partition = partitions[record.partition] = Partition(record.offset)
             partition.head = record.offset + 1
             tenant = fair_key(record)
-            if self._weight_of(tenant) <= 0:
+            # Asked once for all of them: it takes longer than what is done with one record.
+            weight = weights.get(tenant)
+            if weight is None:
+                weight = weights[tenant] = self._weight_of(tenant)
+            if weight <= 0:
                 self._pause(tenant, partition, record.offset)
-            if record.value is None and partition.is_behind(tenant):
-                tenant = DELETIONS
-            if partition.leaves(tenant):
-                continue
+            if partition.leaves_some:
+                if record.value is None and partition.is_behind(tenant):
+                    tenant = DELETIONS
+                if partition.leaves(tenant):
+                    continue
             if self._has_room(tenant):
                 self._take_in(record, tenant, partition)
             else:
@@ -191,7 +198,7 @@ class Backlog:
         self, record: Record, tenant: str, partition: Partition, *, again: bool = False
     ) -> None:
         size = len(record.value or b"") + _RECORD_OVERHEAD
-        undone = partition.undone_of(tenant)
+        undone = partition.undone_of(tenant) if partition.apart else partition.undone
         undone.add(record.offset)
         self._used[tenant] = self._used.get(tenant, 0) + size
         self._memory += size
@@ -231,8 +238,9 @@ class Backlog:
 
     def _has_room(self, tenant: str) -> bool:
         # One record always, if it is the tenant's only one: none is too large for its share.
+        free = self._memory_most - self._memory
         used = self._used.get(tenant, 0)
-        return not self.full and (used == 0 or used < self._room())
+        return free > 0 and (used == 0 or used < free // _PART_OF_FREE)
 
     def _wants(self, tenant: str) -> bool:
         # Half empty: reading again is worth its while only for more than a few.

@@ -69,13 +69,17 @@ class FairQueues(Generic[T]):
         With `newcomers_only` nobody gets more than the first turn.
         """
         taken: list[T] = []
+        weights: dict[str, int] = {}
         while len(taken) < most and self._queues:
             turns = self._new if newcomers_only else self._new or self._old
             if not turns:
                 break
             tenant = next(iter(turns))
             queue = self._queues[tenant]
-            weight = self._weight_of(tenant)
+            # Asked once for all of its turns: it takes longer than a turn.
+            weight = weights.get(tenant)
+            if weight is None:
+                weight = weights[tenant] = self._weight_of(tenant)
             if weight <= 0 or (not queue.items and queue.credit >= 0):
                 self._given_up += queue.items
                 self._count -= len(queue.items)
@@ -86,8 +90,12 @@ class FairQueues(Generic[T]):
             if queue.credit <= 0 or not queue.items:
                 self._to_the_end(tenant)
                 continue
-            count = min(queue.credit, len(queue.items), most - len(taken))
-            taken += [queue.items.popleft() for _ in range(count)]
+            if queue.credit == 1:
+                count = 1
+                taken.append(queue.items.popleft())
+            else:
+                count = min(queue.credit, len(queue.items), most - len(taken))
+                taken += [queue.items.popleft() for _ in range(count)]
             queue.credit -= count
             if queue.credit <= 0 or not queue.items:
                 if tenant in self._new:
@@ -122,9 +130,11 @@ class FairQueues(Generic[T]):
         return removed
 
     def _to_the_end(self, tenant: str) -> None:
-        self._new.pop(tenant, None)
-        self._old.pop(tenant, None)
-        self._old[tenant] = None
+        if tenant in self._old:
+            self._old.move_to_end(tenant)
+        else:
+            del self._new[tenant]
+            self._old[tenant] = None
 
     def _forget(self, tenant: str) -> None:
         del self._queues[tenant]

@@ -69,6 +69,11 @@ class Partition:
     """The tenants that are served again and catch up, and what of them is in memory."""
     _noted: tuple[Mapping[str, int], str, int | None] = ({}, "", None)
 
+    @property
+    def leaves_some(self) -> bool:
+        """Whether anybody's records were left in the log, or a tenant is apart."""
+        return bool(self.left or self.paused or self.apart)
+
     def leaves(self, tenant: str) -> bool:
         """Return whether records of a tenant were left in the log: what is read of it now is not
         the next."""

@@ -1,32 +1,35 @@
 """Kafka's messages and errors in the words of the port."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
 from meshkit.errors import LogUnavailable
 from meshkit.events.log import Record
 
-_HEADERLESS: tuple[tuple[str, bytes], ...] = ()
-
 
 def to_record(topic: str, message: Message) -> Record:
     """Return a message as a record of `topic`, the name without prefix."""
-    kind, timestamp_ms = message.timestamp()
-    headers: Any = message.headers()
+    given: Any = message
+    kind, timestamp_ms = given.timestamp()
     return Record(
         topic,
-        message.partition() or 0,
-        message.offset() or 0,
-        _bytes(message.key()) or b"",
-        _bytes(message.value()),
-        tuple((name, value or b"") for name, value in headers) if headers else _HEADERLESS,
+        given.partition(),
+        given.offset(),
+        given.key() or b"",
+        given.value(),
+        _headers(given.headers()),
         timestamp_ms if kind != TIMESTAMP_NOT_AVAILABLE else 0,
     )
 
 
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
+def _headers(given: Sequence[tuple[str, bytes | None]] | None) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers as they are: making each of them anew costs more than reading a record."""
+    for _, value in given or ():
+        if value is None:
+            return tuple((name, value or b"") for name, value in given or ())
+    return cast(tuple[tuple[str, bytes], ...], tuple(given or ()))
 
 
 def unavailable(error: KafkaError) -> LogUnavailable:
