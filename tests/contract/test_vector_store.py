@@ -1,6 +1,5 @@
 """What every vector store promises, whatever it is made of. An adapter joins by one line."""
 
-import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ai_gateway.vector_store.edge import EdgeVectorStore
 from ai_gateway.vector_store.memory import MemoryVectorStore
@@ -160,12 +160,12 @@ async def test_batch_of_many_partitions_is_guarded_user_by_user(store: VectorSto
     old, new = batch("Old", 10_000), batch("New", 20_000)
     # Each second user has its newer event in another partition, where offsets are lower.
     moved = [
-        dataclasses.replace(one, revision=Position((n + 3) % 7, n, 30_000 + n))
+        structs.replace(one, revision=Position((n + 3) % 7, n, 30_000 + n))
         for n, one in enumerate(new)
         if n % 2
     ]
     kept = [
-        dataclasses.replace(one, revision=Position(n % 7, 2000 - n, 1))
+        structs.replace(one, revision=Position(n % 7, 2000 - n, 1))
         for n, one in enumerate(new)
         if not n % 2
     ]

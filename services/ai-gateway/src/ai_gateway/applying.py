@@ -7,9 +7,9 @@ is halved until the one event that is to blame stands alone; that one goes to th
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
 import structlog
 
 from ai_gateway.dead_letters import dead_letter
@@ -30,8 +30,7 @@ _BACKOFF_LEAST, _BACKOFF_MOST = 0.05, 5.0
 _AWAY = (StoreUnavailable, EmbedderUnavailable)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True, gc=False):
     """An event, the record it was read from, and how it is to be stored."""
 
     record: Record

@@ -16,6 +16,8 @@ from hashlib import sha1
 from typing import Any, NamedTuple, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+import msgspec
+
 from ai_gateway.vectors import DenseVector, Query, SparseVector
 from meshkit.errors import StartError
 from meshkit.events.log import Position
@@ -45,8 +47,7 @@ def point_text(tenant: TenantContext, user_id: str) -> str:
     return f"{head}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True, gc=False):
     """A user as stored and as found."""
 
     user_id: str
@@ -55,8 +56,7 @@ class User:
     attributes: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Upsert:
+class Upsert(msgspec.Struct, frozen=True, gc=False):
     """Make the user's point this one, unless the store holds a newer revision."""
 
     tenant: TenantContext
@@ -66,8 +66,7 @@ class Upsert:
     lexical: SparseVector
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Replace the user's point by a deletion marker, unless the store holds a newer revision."""
 
     tenant: TenantContext
