@@ -62,6 +62,18 @@ def test_batches_are_longer_while_nobody_new_comes() -> None:
     assert hurried.now < at_ease.now
 
 
+def test_only_at_ease_a_second_batch_is_on_its_way_and_larger_ones_are_allowed() -> None:
+    sizes = BatchSizes(lambda: 0.0)
+    at_ease = sizes.current
+    sizes.somebody_light()
+    hurried = sizes.current
+    for size in (at_ease, hurried):
+        for _ in range(40):
+            size.took(size.now, 0.001)
+    assert (hurried.at_once, hurried.now) == (1, BATCH_MOST)
+    assert (at_ease.at_once, at_ease.now) == (2, 3 * BATCH_MOST)
+
+
 def test_hurry_ends_a_while_after_the_last_light_tenant() -> None:
     now = 0.0
     sizes = BatchSizes(lambda: now)

@@ -260,11 +260,13 @@ async def test_batch_that_only_waits_for_the_one_before_counts_as_busy() -> None
     mesh = Harness(store)
     indexer = mesh.indexer()
     task = asyncio.create_task(indexer.run())
-    await mesh.log.publish(USER_EVENTS, make_record("u1", tenant=B))
-    await eventually(lambda: store.at_the_gate == 1)
+    # Two may be at the store while only backlogs are worked off.
+    for number in (1, 2):
+        await mesh.log.publish(USER_EVENTS, make_record(f"u{number}", tenant=B))
+        await eventually(lambda number=number: store.at_the_gate == number)  # type: ignore[misc]
     await mesh.log.publish(USER_EVENTS, make_record("u1"))
     await eventually(lambda: indexer.busy_with(A.tenant_uid))
-    assert store.at_the_gate == 1
+    assert store.at_the_gate == 2
     mesh.fenced.add(A.tenant_uid)
     store.gate.set()
     await eventually(lambda: not indexer.busy_with(A.tenant_uid))
@@ -272,6 +274,39 @@ async def test_batch_that_only_waits_for_the_one_before_counts_as_busy() -> None
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+class OvertakingStore(MemoryVectorStore):
+    """A store that holds its first write until another one is through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+        self.second = asyncio.Event()
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        self.begun += 1
+        if self.begun == 1:
+            await self.second.wait()
+        await super().apply(changes)
+        self.second.set()
+
+
+async def test_batch_that_overtakes_the_one_before_keeps_the_newest_and_the_commit() -> None:
+    store = OvertakingStore()
+    mesh = Harness(store)
+    indexer = mesh.indexer()
+    task = asyncio.create_task(indexer.run())
+    await mesh.log.publish(USER_EVENTS, make_record("u1", "Old"))
+    await eventually(lambda: store.begun == 1)
+    assert indexer._done.offsets == {}
+    await mesh.log.publish(USER_EVENTS, make_record("u1", "New"))
+    await eventually(lambda: mesh.stored() == {"u1": "New"} and not indexer.busy_with(A.tenant_uid))
+    assert (store.begun, mesh.stored()) == (2, {"u1": "New"})
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert (await mesh.log.lag(USER_EVENTS, f"{GROUP}.memory")).records == 0
 
 
 async def test_culprit_set_aside_does_not_keep_the_indexer_busy() -> None:

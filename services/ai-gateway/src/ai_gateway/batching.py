@@ -7,8 +7,9 @@ and between quick and slow there is room, so that the size comes to rest.
 
 How long a batch may take depends on who waits for its end. Where nobody but those with a backlog
 has come for half a minute (a reindexing, an import), the only one that could wait is the next one
-who sends little, once: then batches are longer, and what every one of them costs anew is shared by
-more events. From then on they are short.
+who sends little, once: then batches are longer, what every one of them costs anew is shared by more
+events, and the next batch is on its way while the store is at work on one. From then on they are
+short, and one at a time.
 """
 
 from dataclasses import dataclass
@@ -26,10 +27,13 @@ class Pace:
 
     quick_seconds: float
     slow_seconds: float
+    batch_most: int = BATCH_MOST
+    at_once: int = 1
+    """How many batches may be on their way to the store at the same time."""
 
 
 HURRIED = Pace(0.01, 0.018)
-AT_EASE = Pace(0.03, 0.05)
+AT_EASE = Pace(0.05, 0.08, batch_most=768, at_once=2)
 
 
 class BatchSize:
@@ -40,13 +44,18 @@ class BatchSize:
         self._pace = pace
         self._was_slow = False
 
+    @property
+    def at_once(self) -> int:
+        """How many batches may be on their way to the store at the same time."""
+        return self._pace.at_once
+
     def took(self, count: int, seconds: float) -> None:
         """Learn from a batch of `count` events that took `seconds` to store."""
         slow = seconds > self._pace.slow_seconds
         if slow and self._was_slow:
             self.now = max(BATCH_LEAST, self.now * 3 // 4)
         elif count >= self.now and seconds < self._pace.quick_seconds:
-            self.now = min(BATCH_MOST, self.now + self.now // 4)
+            self.now = min(self._pace.batch_most, self.now + self.now // 4)
         self._was_slow = slow and not self._was_slow
 
 

@@ -6,7 +6,7 @@ when it is interrupted: offsets are committed only after the store has made what
 durable, and a restart reads again from there.
 
     log ── Intake ──► Backlog ──take──► vectorize ──► apply ──► committed
-            (bounded, one line a tenant)   (the next batch while the last one is stored)
+            (bounded, one line a tenant)   (the next batch while those before are stored)
                            └──newcomers──► vectorize ──► apply ──┘
                                            (beside a batch that is being stored)
 """
@@ -75,6 +75,7 @@ class Indexer:
         self._waits_for: str | None = None
         self._intake: Intake | None = None
         self._done = Commit({})
+        self._batch_ended = 0.0
 
     @property
     def problem(self) -> str | None:
@@ -112,9 +113,10 @@ class Indexer:
         commits: Commits,
         collection_id: str,
     ) -> None:
-        """Store one batch while the next one is embedded; newcomers go beside it."""
+        """Store a batch, or two, while the next one is embedded; newcomers go beside them. In
+        which order they are stored does not matter: the store knows the newer of two revisions."""
         prepared: tuple[list[Item], list[Work], BatchSize] | None = None
-        batch: asyncio.Task[None] | None = None
+        batches: list[asyncio.Task[None]] = []
         express: asyncio.Task[None] | None = None
         try:
             while self._store.collection_id == collection_id:
@@ -124,17 +126,19 @@ class Indexer:
                 size = self._sizes.current
                 if prepared is None and (items := self._backlog.take(size.now)):
                     prepared = items, await self._vectorized(items), size
-                if prepared is not None and batch is None:
+                if prepared is not None and len(batches) < size.at_once:
                     batch = asyncio.create_task(self._store_batch(*prepared), name="batch")
+                    batches.append(batch)
                     prepared = None
                     continue
-                if batch is not None and express is None and (late := self._late()):
+                if batches and express is None and (late := self._late()):
                     express = asyncio.create_task(self._store_late(late), name="express")
-                await any_of(intake.arrived, batch, express)
-                batch, express = unless_done(batch), unless_done(express)
+                await any_of(intake.arrived, *batches, express)
+                batches = [batch for batch in batches if unless_done(batch) is not None]
+                express = unless_done(express)
                 commits.aside()
         finally:
-            await end(batch, express)
+            await end(*batches, express)
 
     def _late(self) -> list[Item]:
         """Return what goes beside a batch that is being stored: who has little and comes now would
@@ -178,7 +182,10 @@ class Indexer:
     async def _store_batch(self, items: list[Item], work: Sequence[Work], size: BatchSize) -> None:
         started = self._clock()
         await self._stored(items, work)
-        size.took(len(items), self._clock() - started)
+        # What it waited for the batch before is no time of its own.
+        ended = self._clock()
+        size.took(len(items), ended - max(started, self._batch_ended))
+        self._batch_ended = ended
 
     async def _store_late(self, items: list[Item]) -> None:
         await self._stored(items, await self._vectorized(items))
