@@ -15,9 +15,15 @@ from meshkit.events.envelope import SOURCE, EventType, UserData
 from meshkit.events.kafka_topics import topic_config
 from meshkit.events.log import TOPICS, USER_EVENTS, USER_EVENTS_DLQ
 from meshkit.tenancy.identity import TENANT_ID_PATTERN, TENANT_UID_PATTERN
+from meshkit.user_ids import USER_ID_MAX_LENGTH, USER_ID_PATTERN, USER_ID_RULE
 
 _TRACEPARENT_PATTERN = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
-_USER_ID = {"type": "string", "minLength": 1, "maxLength": 128}
+_USER_ID = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": USER_ID_MAX_LENGTH,
+    "pattern": USER_ID_PATTERN,
+}
 _KEY = {
     "type": "string",
     "description": "`<tenantUid>/<userId>`: all events of a user are in one partition, in order.",
@@ -28,7 +34,8 @@ _ATTRIBUTES: dict[str, Any] = {
     "ce_id": {"type": "string", "minLength": 1, "description": "Identity of the event."},
     "ce_source": {"type": "string", "examples": [SOURCE]},
     "ce_time": {"type": "string", "format": "date-time", "description": "When it was accepted."},
-    "ce_subject": _USER_ID | {"description": "Id of the user within the tenant."},
+    "ce_subject": _USER_ID
+    | {"description": f"Id of the user within the tenant: {USER_ID_RULE}."},
     "ce_tenantid": {"type": "string", "pattern": TENANT_ID_PATTERN},
     "ce_tenantuid": {
         "type": "string",
