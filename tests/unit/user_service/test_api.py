@@ -74,7 +74,7 @@ async def test_given_user_id_is_kept(mesh: Mesh) -> None:
     assert (await mesh.create("tenant-a", userId="crm:42"))["userId"] == "crm:42"
 
 
-@pytest.mark.parametrize("user_id", ["", "a/b", "-x", "x" * 129, "a\u200bb", "..%2f"])
+@pytest.mark.parametrize("user_id", ["", "a%b", " x", "x" * 256, "a\u200bb", "..%2f", "a\n"])
 async def test_odd_user_id_is_refused(mesh: Mesh, user_id: str) -> None:
     answer = await mesh.users.post("/users", headers=A, json=ALICE | {"userId": user_id})
     assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "userId")

@@ -13,17 +13,22 @@ USER_ID_MAX_LENGTH = 255
 USER_ID_PATTERN = r"^[!-$&-~]([ -$&-~]{0,253}[!-$&-~])?$"
 """For schemas. It does not say that no part between slashes may be `.` or `..`."""
 USER_ID_RULE = (
-    "1 to 255 printable ASCII characters except %, without a space at either end,"
-    " and no part between slashes may be . or .."
+    "1 to 255 printable ASCII characters except %, without a space at either end"
+    " and without . or .. as a part between slashes"
 )
-_VALID = re.compile(r"[!-$&-~](?:[ -$&-~]{0,253}[!-$&-~])?")
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.{1,2}(?:$|[/\\])")
 
 
 def is_user_id(value: str) -> bool:
     """Return whether `value` is a valid user id."""
-    return _VALID.fullmatch(value) is not None and (
-        "." not in value or _DOT_SEGMENT.search(value) is None
+    # String methods, because this runs for every event: a regular expression takes twice as long.
+    return (
+        0 < len(value) <= USER_ID_MAX_LENGTH
+        and value.isascii()
+        and value.isprintable()
+        and "%" not in value
+        and value[0] != " " != value[-1]
+        and ("." not in value or _DOT_SEGMENT.search(value) is None)
     )
 
 

@@ -41,7 +41,7 @@ _STRUCTURED = FieldNames("", "tenantid", "subject", "data")
 _BARE = FieldNames("", "tenantId", "userId", "value")
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, gc=False):
     """A CloudEvent, taken apart. Attributes that it leaves out are empty; `data` is JSON."""
 
     names: FieldNames
@@ -110,6 +110,7 @@ def split(record: Record, headers: Mapping[str, bytes]) -> Event | None:
         if "ce_specversion" not in headers:
             return _without_attributes(record, headers)
     get = headers.get
+    traceparent = get("ce_traceparent")
     return Event(
         _BINARY,
         headers["ce_specversion"].decode(),
@@ -119,7 +120,7 @@ def split(record: Record, headers: Mapping[str, bytes]) -> Event | None:
         get("ce_time", b"").decode(),
         get("ce_tenantid", b"").decode(),
         get("ce_tenantuid", b"").decode(),
-        get("ce_traceparent", b"").decode(),
+        "" if traceparent is None else traceparent.decode(),
         record.value,
     )
 

@@ -43,7 +43,9 @@ class Router:
         if literal is not None and not encoded and method in literal:
             return literal[method], _NO_PARAMETERS
         allowed: set[str] = set()
-        for methods, parameters in self._matching(_decoded(raw_path) if encoded else path.split("/")):
+        for methods, parameters in self._matching(
+            _decoded(raw_path) if encoded else path.split("/")
+        ):
             if operation := methods.get(method):
                 return operation, parameters
             allowed.update(methods)
