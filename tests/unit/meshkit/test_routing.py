@@ -1,4 +1,4 @@
-"""From method and path to an operation: each user id can be reached, whatever it is spelled like."""
+"""From method and path to an operation: each user id can be reached, however it is spelled."""
 
 from typing import Any
 from urllib.parse import quote, unquote

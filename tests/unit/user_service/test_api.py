@@ -136,6 +136,37 @@ async def test_ndjson_batch_is_the_same(mesh: Mesh) -> None:
     assert (answer.status_code, answer.json()["accepted"]) == (202, 3)
 
 
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "body"),
+    [
+        ("/users", "application/json", json.dumps(ALICE)),
+        ("/users:batch", "application/json", json.dumps([ALICE, ALICE])),
+        ("/users:batch", "application/x-ndjson", "\r\n".join([json.dumps(ALICE)] * 2)),
+    ],
+)
+async def test_one_byte_order_mark_is_skipped(
+    mesh: Mesh, path: str, media_type: str, body: str
+) -> None:
+    headers = A | {"content-type": media_type}
+    marked = await mesh.users.post(path, headers=headers, content=BOM + body.encode())
+    assert marked.status_code == 202, marked.text
+    twice = await mesh.users.post(path, headers=headers, content=BOM + BOM + body.encode())
+    assert twice.status_code in (207, 400)
+    assert "not well-formed JSON" in twice.text
+
+
+async def test_byte_order_mark_within_a_batch_costs_its_line_only(mesh: Mesh) -> None:
+    line = json.dumps(ALICE).encode()
+    headers = A | {"content-type": "application/x-ndjson"}
+    answer = await mesh.users.post(
+        "/users:batch", headers=headers, content=line + b"\n" + BOM + line
+    )
+    assert [r["status"] for r in answer.json()["results"]] == ["accepted", "rejected"]
+
+
 async def test_batch_over_the_bucket_is_taken_in_part() -> None:
     limit = make_limit("users.write", requests=2, burst=3)
     async with running_mesh(make_policy("tenant-a", limit)) as mesh:

@@ -2,9 +2,9 @@
 
 Ids come from identity providers (`auth0|5f7c8ec7`, `ana+x@example.com`, `cn=Ana,ou=people`), so
 nearly every printable ASCII character is allowed. What is not allowed is what HTTP clients, proxies
-and editors change on the way: a percent sign (it would be decoded twice), a space at either end, and
-the parts `.` and `..` of a path. Every valid id can therefore be written into a URL by percent-
-encoding it, and be read, replaced and deleted there.
+and editors change on the way: a percent sign (it would be decoded twice), a space at either end,
+and the parts `.` and `..` of a path. Every valid id can therefore be percent-encoded into a URL,
+and be read, replaced and deleted there.
 """
 
 import re

@@ -21,8 +21,8 @@ _INT64 = 1 << 63
 
 # Control characters, surrogates, noncharacters, line and paragraph separators, and the invisible
 # format characters that can make a name look like another one. Written out, because Python's
-# categories are those of its Unicode version: to an older one, a character that was assigned since is
-# unassigned, and a name with it is a name all the same. Joiners (U+200C, U+200D) shape letters in
+# categories are those of its Unicode version: a character that was assigned since is unassigned
+# there, and a name with it is a name all the same. Joiners (U+200C, U+200D) shape letters in
 # several scripts and emoji, variation selectors (U+E0100 to U+E01EF) in Japanese names.
 _REFUSED = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"

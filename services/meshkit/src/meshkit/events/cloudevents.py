@@ -3,8 +3,8 @@
 A record holds a CloudEvent in binary mode (attributes in `ce_` headers), a CloudEvent in structured
 mode (one JSON object with a `specversion`, whatever the content type says), or a bare JSON object
 that names its `tenantId`. Header names and media types are compared without regard to case. The
-official SDKs write JSON data as an object, as a JSON string that holds JSON, or in `data_base64`: all
-of it is understood. What the fields mean is decided in `meshkit.events.reading`.
+official SDKs write JSON data as an object, as a JSON string that holds JSON, or in `data_base64`:
+all of it is understood. What the fields mean is decided in `meshkit.events.reading`.
 """
 
 import binascii

@@ -1,8 +1,8 @@
 """Reads user events from records of the log: of user-service and of other producers.
 
-A record in any of the forms of `meshkit.events.cloudevents` becomes a UserEvent, or raises BadEvent.
-Its message goes into the dead letter: it names the field and what is expected there, and never
-repeats what the record says, because that may be personal data.
+A record in one of the forms of `meshkit.events.cloudevents` becomes a UserEvent, or BadEvent is
+raised. Its message goes into the dead letter: it names the field and what is expected there, and
+never repeats what the record says, because that may be personal data.
 
 A record without value and attributes deletes the user of its key: that is how other tools write a
 tombstone, and what compaction makes of it. The key alone decides then; in every other record the
