@@ -73,6 +73,16 @@ def tenant_of(record: Record) -> TenantContext | None:
         return None
 
 
+def tenant_id_of(record: Record) -> TenantId | None:
+    """Return the id of the tenant that a record names in its attributes, or in a bare value; None
+    where it names none. Whether the rest of it is an event is not looked at."""
+    try:
+        event = split(record, dict(record.headers))
+        return None if event is None else parse_tenant_id(event.tenantid)
+    except (BadEvent, ValueError, RecursionError):
+        return None
+
+
 class _Value(msgspec.Struct, rename="camel"):
     """The data of an event; which user it describes may be said in the attributes only."""
 
@@ -216,4 +226,4 @@ def _tombstone(record: Record, headers: dict[str, bytes], resolve_uid: ResolveUi
     return UserEvent(place, EventType.DELETED, tenant, user_id, "", None, traceparent)
 
 
-__all__ = ["ResolveTenant", "ResolveUid", "from_record", "no_uid", "tenant_of"]
+__all__ = ["ResolveTenant", "ResolveUid", "from_record", "no_uid", "tenant_id_of", "tenant_of"]
