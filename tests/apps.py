@@ -15,7 +15,7 @@ from ai_gateway.embedding.hash import HashEmbedder
 from ai_gateway.embedding.lexical import LexicalEncoder
 from ai_gateway.embedding.vectorizer import Vectorizer
 from ai_gateway.indexer import Indexer
-from ai_gateway.indexing import indexing
+from ai_gateway.indexing import create_indexer, indexing
 from ai_gateway.search import UserSearch
 from ai_gateway.vector_store.memory import MemoryVectorStore
 from builders import make_policy
@@ -24,7 +24,6 @@ from meshkit.events.log import EventLog
 from meshkit.events.memory_log import MemoryEventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.gcra import RateLimiter
-from meshkit.tenancy.identity import TenantContext, TenantId
 from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.static import StaticTenantSource
 from meshkit.tenancy.terminating import TerminatingTenants
@@ -102,10 +101,6 @@ async def running_mesh(
     search = UserSearch(store, vectorizer, after_timeout=2.0)
     limiter = RateLimiter()
 
-    def resolve_tenant(tenant_id: TenantId) -> TenantContext | None:
-        policy = tenants.get(tenant_id)
-        return policy.context if policy else None
-
     fenced = TerminatingTenants(tenants)
     accounts = Accounts(log, "mesh", fenced, clock=clock, wall_clock=wall_clock)
     users = create_users(
@@ -117,9 +112,7 @@ async def running_mesh(
     count = StoredUsers(log, store, accounts.topic, tenants)
 
     def make_indexer() -> Indexer:
-        return Indexer(
-            log, store, vectorizer, resolve_tenant, fenced=fenced, on_stored=count.stored
-        )
+        return create_indexer(log, store, vectorizer, tenants, count.stored)
 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(accounts.running())

@@ -6,6 +6,7 @@ itself, tenant A's users stay as they are and out of sight.
 
 import re
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import pytest
 import structlog
@@ -97,16 +98,29 @@ async def test_writes_under_anothers_ids_touch_only_ones_own(mesh: Mesh) -> None
     assert await a_is_untouched(mesh)
 
 
-@pytest.mark.parametrize(
-    "user_id",
-    ["../tenant-a/u-1", "uid-of-tenant-a/u-1", "u-1/../u-1", "..%2Fuid-of-tenant-a%2Fu-1"],
-)
+@pytest.mark.parametrize("user_id", ["../tenant-a/u-1", "u-1/../u-1", "..%2Fuid-of-tenant-a%2Fu-1"])
 async def test_id_that_reaches_out_of_the_tenant_is_refused(mesh: Mesh, user_id: str) -> None:
     created = await mesh.users.post("/users", headers=B, json=SECRET | {"userId": user_id})
     replaced = await mesh.users.put(f"/users/{user_id}", headers=B, json=SECRET)
     assert created.status_code == 422
     # A client may tidy the path up to its own /users/u-1 first; nobody else's is reached.
     assert replaced.status_code in (202, 404, 405, 422)
+    assert await a_is_untouched(mesh)
+
+
+@pytest.mark.parametrize("user_id", ["uid-of-tenant-a/u-1", "/u-1", "uid-of-tenant-a|u-1"])
+async def test_id_that_looks_like_another_tenants_key_stays_in_its_tenant(
+    mesh: Mesh, user_id: str
+) -> None:
+    mine = {"name": "Mine", "email": "mine@b.example"}
+    path = f"/users/{quote(user_id, safe='')}"
+    accepted = await mesh.create("tenant-b", userId=user_id, **mine)
+    await mesh.search("tenant-b", "mine", after=accepted["position"])
+    assert (await mesh.gateway.get("/ai" + path, headers=B)).json()["email"] == mine["email"]
+    assert (await mesh.gateway.get("/ai" + path, headers=A)).status_code == 404
+    deleted = await mesh.users.delete(path, headers=B)
+    await mesh.search("tenant-b", "mine", after=deleted.json()["position"])
+    assert (await mesh.gateway.get("/ai" + path, headers=B)).status_code == 404
     assert await a_is_untouched(mesh)
 
 

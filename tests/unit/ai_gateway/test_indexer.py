@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ai_gateway.embedding.features import FeatureExtractor
 from ai_gateway.embedding.hash import HashEmbedder
@@ -180,6 +181,22 @@ async def test_collection_replaced_while_running_ends_the_run() -> None:
 def fenced_so_far() -> float:
     fenced: float = metrics.EVENTS_FENCED._value.get()
     return fenced
+
+
+async def test_tombstone_of_a_tenant_that_is_gone_deletes_what_was_read_before() -> None:
+    """Its data was retained, and a reindexing reads the log from the start."""
+    mesh = Harness()
+    records = [make_record("u-1"), make_record("u-2"), NewRecord(b"uid-of-tenant-a/u-1", None)]
+    await mesh.log.publish_many(USER_EVENTS, [replace(r, partition=0) for r in records])
+    await mesh.run_until(lambda: list(mesh.stored()) == ["u-2"])
+    assert mesh.dead_letters() == []
+
+
+async def test_tombstone_of_a_tenant_that_nobody_knows_is_set_aside() -> None:
+    mesh = Harness()
+    await mesh.log.publish(USER_EVENTS, NewRecord(b"uid-of-tenant-a/u-1", None))
+    await mesh.run_until(mesh.dead_letters)
+    assert b"adoptUid" in dict(mesh.dead_letters()[0].headers)["mesh_dlq_reason"]
 
 
 async def test_event_of_a_fenced_tenant_is_passed_over_counted_and_committed() -> None:

@@ -1,5 +1,7 @@
 """Dead letters: kept whole, found again, and put back only where that undoes nothing."""
 
+import pytest
+
 from meshkit.events.dead_letters import (
     DeadLetter,
     dead_letters,
@@ -42,6 +44,25 @@ async def test_letter_without_a_tenant_header_goes_by_its_key() -> None:
     assert letter.tenant == "uid-b"
     assert of_tenants([letter], ["tenant-a"]) == []
     assert of_tenants([letter], ()) == [letter]
+
+
+@pytest.mark.parametrize(
+    ("headers", "value"),
+    [
+        ((), b'{"tenantId":"tenant-b","userId":"../x"}'),
+        ((), b'{"specversion":"1.0","tenantid":"tenant-b"}'),
+        ((("Content-Type", b"application/CloudEvents+json"),), b'{"tenantid":"tenant-b"}'),
+        ((("CE_SpecVersion", b"1.0"), ("CE_TenantId", b"tenant-b")), b"no JSON"),
+    ],
+)
+async def test_letter_goes_by_the_tenant_that_the_record_names(
+    headers: tuple[tuple[str, bytes], ...], value: bytes
+) -> None:
+    log = MemoryEventLog()
+    record = Record(USER_EVENTS, 3, 7, b"somebody@example.com", value, headers, 0)
+    await log.publish(USER_EVENTS_DLQ, to_dead_letter(record, "no", 1))
+    (letter,) = await dead_letters(log)
+    assert letter.tenant == "tenant-b"
 
 
 async def test_what_others_put_into_the_topic_is_no_letter() -> None:

@@ -33,6 +33,11 @@ def paths(given: UserInput) -> list[str]:
         "नीरज",
         "A",
         "👩‍💻 Ada",
+        "葛\U000e0100飾",  # with a variation selector
+        "\U00031350明",  # assigned in Unicode 15.0
+        "\U0002ebf0明",  # assigned in Unicode 15.1
+        "\U00032000明",  # unassigned in 16.0: it may be a letter by now
+        "\ue001明",  # private use
     ],
 )
 def test_names_of_any_script_are_taken(name: str) -> None:
@@ -40,7 +45,12 @@ def test_names_of_any_script_are_taken(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "   ", "a\x00b", "a\nb", "\u202eecila", "a\u2066b", "\x1b[31mred", "a\u2028b"]
+    "name",
+    [
+        *("", "   ", "a\x00b", "a\nb", "\u202eecila", "a\u2066b", "\x1b[31mred", "a\u2028b"),
+        *("a\ud800b", "a\ufffeb", "a\U0010ffffb", "a\ufdd0b", "\ufeffa", "a\U000e0041b"),
+        *("a\u00adb", "a\u200bb"),
+    ],
 )
 def test_blank_names_and_control_characters_are_refused(name: str) -> None:
     assert "name" in paths(user(name))

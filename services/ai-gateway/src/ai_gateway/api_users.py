@@ -18,6 +18,7 @@ from meshkit.events.position import PositionSealer
 from meshkit.web.call import Call, Reply
 from meshkit.web.operation import Operation, Parameter
 from meshkit.web.query import whole_number
+from meshkit.web.user_ids import USER_ID_PARAMETER, checked_user_id
 
 SEARCH_LIMIT = "users.search"
 QUERY_MOST = 512
@@ -52,7 +53,7 @@ def user_operations(search: UserSearch, sealer: PositionSealer) -> tuple[Operati
         return Reply(200, _encode(body))
 
     async def get_user(call: Call) -> Reply:
-        user = await search.user(call.tenant, call.path["userId"])
+        user = await search.user(call.tenant, checked_user_id(call.path["userId"]))
         if user is None:
             raise UserNotFound("the tenant has no searchable user with this id")
         body = UserDetails(
@@ -126,7 +127,8 @@ def _table(search_users: Any, get_user: Any) -> tuple[Operation, ...]:
             path="/ai/users/{userId}",
             name="getUser",
             summary="Get a user",
-            description="The user as searches see it now.",
+            description="The user as searches see it now. A user with the id `search` is at"
+            " `/ai/users/%73earch`.",
             tag="users",
             handler=get_user,
             status=200,
@@ -134,7 +136,7 @@ def _table(search_users: Any, get_user: Any) -> tuple[Operation, ...]:
             response_example=examples.USER,
             limit=SEARCH_LIMIT,
             parameters=(
-                Parameter("userId", "path", "Id of the user.", {"type": "string"}, True, "alice-1"),
+                USER_ID_PARAMETER,
                 _TENANT_PARAMETER,
             ),
             errors=(InvalidRequest, UserNotFound, SearchUnavailable),

@@ -30,15 +30,17 @@ from ai_gateway.vector_store.port import VectorStore
 from meshkit.clock import Clock, WallClock, monotonic, utc_now
 from meshkit.events.envelope import BadEvent, UserEvent
 from meshkit.events.log import USER_EVENTS, Commit, EventLog
-from meshkit.events.reading import ResolveTenant, from_record
+from meshkit.events.reading import ResolveTenant, ResolveUid, from_record, no_uid
 from meshkit.tasks import end
 from meshkit.telemetry import metrics
+from meshkit.tenancy.identity import TenantContext
 
 log = structlog.get_logger()
 
 GROUP = "ai-gateway-indexer"
 # Events made ready in one go: enough to share the embedder's call, some 2 ms of the event loop.
 _SLICE = 64
+_MAX_TENANTS_READ = 10_000
 
 
 def consumer_group(collection_id: str) -> str:
@@ -57,6 +59,7 @@ class Indexer:
         resolve_tenant: ResolveTenant,
         weight_of: WeightOf = lambda _: 1,
         *,
+        resolve_uid: ResolveUid = no_uid,
         fenced: Container[str] = (),
         on_stored: Callable[[Sequence[Work]], None] = lambda _: None,
         clock: Clock = monotonic,
@@ -65,6 +68,8 @@ class Indexer:
         self._log = event_log
         self._store = store
         self._resolve_tenant = resolve_tenant
+        self._resolve_uid = resolve_uid
+        self._tenants_read: dict[str, TenantContext] = {}
         self._on_stored = on_stored
         self._clock = clock
         self._wall_clock = wall_clock
@@ -166,7 +171,7 @@ class Indexer:
     async def _read(self, item: Item, batch: list[Item]) -> UserEvent | None:
         """Return the event in a record; None where it ends here, as a dead letter or fenced."""
         try:
-            event = from_record(item.record, self._resolve_tenant)
+            event = from_record(item.record, self._resolve_tenant, self._tenant_with)
         except BadEvent as error:
             # It goes by its key: a dead letter would keep what is to be forgotten.
             if self._fence.passes(item.tenant, batch):
@@ -174,10 +179,23 @@ class Indexer:
             else:
                 metrics.EVENTS_FENCED.inc()
             return None
+        self._remember(event.tenant)
         if self._fence.passes(event.tenant.tenant_uid, batch):
             return event
         metrics.EVENTS_FENCED.inc()
         return None
+
+    def _tenant_with(self, uid: str) -> TenantContext | None:
+        """Return the tenant of a tombstone that names only a uid: one in force, or one that an
+        event before it named. A tenant that is gone may have data still (it was retained), and a
+        reindexing has to delete from it what the log does not have any more."""
+        return self._resolve_uid(uid) or self._tenants_read.get(uid)
+
+    def _remember(self, tenant: TenantContext) -> None:
+        if tenant.tenant_uid not in self._tenants_read:
+            if len(self._tenants_read) == _MAX_TENANTS_READ:
+                self._tenants_read.clear()
+            self._tenants_read[tenant.tenant_uid] = tenant
 
     async def _store_batch(self, items: list[Item], work: Sequence[Work], size: BatchSize) -> None:
         started = self._clock()

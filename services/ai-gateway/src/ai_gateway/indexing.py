@@ -5,7 +5,7 @@ committed offsets: an indexer that died silently would be an index that silently
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -17,9 +17,10 @@ from ai_gateway.vector_store.port import VectorStore
 from ai_gateway.weights import Weights
 from meshkit.errors import LogUnavailable
 from meshkit.events.log import EventLog
-from meshkit.events.reading import ResolveTenant
+from meshkit.events.reading import ResolveTenant, ResolveUid
 from meshkit.tasks import end
 from meshkit.tenancy.identity import TenantContext, TenantId
+from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.source import TenantSource
 from meshkit.tenancy.terminating import TerminatingTenants
 
@@ -64,6 +65,7 @@ def create_indexer(
         vectorizer,
         resolver(tenants),
         Weights(tenants),
+        resolve_uid=uid_resolver(tenants),
         fenced=TerminatingTenants(tenants),
         on_stored=on_stored,
     )
@@ -77,6 +79,24 @@ def resolver(tenants: TenantSource) -> ResolveTenant:
         return policy.context if policy is not None else None
 
     return resolve_tenant
+
+
+def uid_resolver(tenants: TenantSource) -> ResolveUid:
+    """Return a function that looks up a tenant by its uid, for tombstones that name nothing else.
+
+    Suspended and terminating tenants are found too: the backlog and the fence decide about them.
+    """
+    policies: Mapping[str, TenantPolicy] = {}
+    by_uid: dict[str, TenantContext] = {}
+
+    def resolve_uid(tenant_uid: str) -> TenantContext | None:
+        nonlocal policies, by_uid
+        if (current := tenants.policies()) is not policies:
+            policies = current
+            by_uid = {policy.tenant_uid: policy.context for policy in current.values()}
+        return by_uid.get(tenant_uid)
+
+    return resolve_uid
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from ai_gateway.indexing import indexing
 from ai_gateway.vector_store.port import Rebuild
 from meshkit.clock import Clock, monotonic
 from meshkit.events.log import USER_EVENTS, EventLog
-from meshkit.events.reading import ResolveTenant
+from meshkit.events.reading import ResolveTenant, ResolveUid, no_uid
 
 _LOOK_EVERY_SECONDS = 0.5
 # Whatever was published meanwhile is done within this: the rest is what an indexer always has.
@@ -31,6 +31,7 @@ async def reindex(
     resolve_tenant: ResolveTenant,
     on_progress: OnProgress,
     *,
+    resolve_uid: ResolveUid = no_uid,
     clock: Clock = monotonic,
 ) -> str:
     """Fill the next collection and switch to it; return what has happened.
@@ -42,7 +43,9 @@ async def reindex(
     def make_indexer() -> Indexer:
         # All tenants alike, the suspended ones too: their data is kept, so it has to move along.
         # Those being deleted too: what was stored of them before has to meet its tombstones.
-        return Indexer(event_log, rebuild.store, vectorizer, resolve_tenant)
+        return Indexer(
+            event_log, rebuild.store, vectorizer, resolve_tenant, resolve_uid=resolve_uid
+        )
 
     group = consumer_group(rebuild.store.collection_id)
     async with indexing(make_indexer):

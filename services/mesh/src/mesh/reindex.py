@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ai_gateway.indexing import resolver
+from ai_gateway.indexing import resolver, uid_resolver
 from ai_gateway.reindexing import reindex
 from ai_gateway.stores import create_vectorizer, opened_rebuild
 from ai_gateway.vector_store.port import StoreUnavailable
@@ -65,6 +65,7 @@ async def _reindex(settings: MeshSettings, *, drop_old: bool) -> None:
                     vectorizer,
                     resolver(tenants),
                     lambda done, total: progress.update(task, completed=done, total=total),
+                    resolve_uid=uid_resolver(tenants),
                 )
             except BaseException:
                 errors.print("What was indexed so far is kept: the same command goes on from it.")

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from meshkit.user_ids import USER_ID_RULE
+
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
@@ -133,7 +135,10 @@ class SearchUnavailable(MeshError):
 class InvalidRequest(MeshError):
     status, code, title = 422, "invalid-request", "The request is not valid"
     meaning = "A field is missing, unknown, or holds a value that is not allowed."
-    remedy = "The member `errors` names each field by its path and says what it must be."
+    remedy = (
+        "The member `errors` names each field by its path and says what it must be."
+        f" A userId has {USER_ID_RULE}."
+    )
 
 
 class MalformedBody(MeshError):

@@ -20,6 +20,7 @@ from meshkit.web.body import decode_json
 from meshkit.web.call import Call, Reply
 from meshkit.web.operation import Body, Operation, Parameter
 from meshkit.web.rate_limits import RateLimits
+from meshkit.web.user_ids import USER_ID_PARAMETER, checked_user_id
 from user_service import examples
 from user_service.batch import BATCH_BYTES, NDJSON, accept_batch, decode_batch
 from user_service.quotas import WriteQuotas
@@ -30,7 +31,6 @@ from user_service.validation import validated
 WRITE_LIMIT = "users.write"
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}", re.ASCII)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 _encode = msgspec.json.Encoder().encode
@@ -110,11 +110,7 @@ def _decode_one(_: str, raw: bytes) -> UserInput:
 
 
 def _path_user_id(call: Call) -> str:
-    user_id = call.path["userId"]
-    if _USER_ID.fullmatch(user_id) is None:
-        message = "must be 1 to 128 letters, digits and . _ : @ -, starting with a letter or digit"
-        raise InvalidRequest(f"userId {message}", fields=[FieldProblem("userId", message)])
-    return user_id
+    return checked_user_id(call.path["userId"])
 
 
 def _idempotency_key(call: Call) -> str | None:
@@ -139,14 +135,6 @@ _KEY_PARAMETER = Parameter(
     "Makes a retry return the same user: send the same key again with the same body.",
     {"type": "string", "minLength": 1, "maxLength": 255},
     example="7c1f2f0e-order-17",
-)
-_ID_PARAMETER = Parameter(
-    "userId",
-    "path",
-    "Id of the user within the tenant.",
-    {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"},
-    required=True,
-    example="alice-1",
 )
 
 
@@ -200,7 +188,7 @@ def _table(create: Any, create_batch: Any, put: Any, delete: Any) -> tuple[Opera
             summary="Replace a user",
             description="The user is as described from now on; one that does not exist is made.",
             handler=put,
-            parameters=(_ID_PARAMETER,),
+            parameters=(USER_ID_PARAMETER,),
         ),
         replace(
             one,
@@ -213,7 +201,7 @@ def _table(create: Any, create_batch: Any, put: Any, delete: Any) -> tuple[Opera
             " that does not exist is accepted, too.",
             handler=delete,
             body=None,
-            parameters=(_ID_PARAMETER,),
+            parameters=(USER_ID_PARAMETER,),
             errors=(InvalidRequest, QuotaExceeded, LogUnavailable),
         ),
     )

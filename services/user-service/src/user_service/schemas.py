@@ -5,6 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from meshkit.user_ids import USER_ID_MAX_LENGTH, USER_ID_PATTERN, USER_ID_RULE
+
 NAME_MOST = 200
 EMAIL_MOST = 254
 BATCH_MOST = 1000
@@ -14,7 +16,8 @@ Name = Annotated[
     Meta(
         min_length=1,
         max_length=NAME_MOST,
-        description="The person's name in any script, without control characters.",
+        description="The person's name in any script, without control or invisible format"
+        " characters.",
         examples=["Alice Doe"],
     ),
 ]
@@ -30,10 +33,13 @@ Email = Annotated[
 UserId = Annotated[
     str,
     Meta(
-        min_length=1,
-        max_length=128,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$",
-        description="Id of the user within the tenant; made by the mesh where none is given.",
+        description="Id of the user within the tenant, generated if absent. Percent-encode it in a"
+        f" path. It has {USER_ID_RULE}.",
+        extra_json_schema={
+            "minLength": 1,
+            "maxLength": USER_ID_MAX_LENGTH,
+            "pattern": USER_ID_PATTERN,
+        },
     ),
 ]
 Attributes = Annotated[

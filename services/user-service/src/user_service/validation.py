@@ -1,4 +1,4 @@
-"""Is this a name, an e-mail address, a set of attributes: what a schema cannot say.
+"""Is this a name, an e-mail address, a user id, a set of attributes: what a schema cannot say.
 
 Every problem of a user is reported at once, each with its field's path. Accepted values are
 normalised: names to NFC, domains to lower case.
@@ -12,16 +12,27 @@ import msgspec
 from email_validator import EmailNotValidError, validate_email
 
 from meshkit.errors import FieldProblem, InvalidRequest
+from meshkit.user_ids import USER_ID_RULE, is_user_id
 from user_service.schemas import UserInput
 
 _ATTRIBUTES_MOST_BYTES = 16 * 1024
 _ATTRIBUTES_MOST_LEVELS = 8
 _INT64 = 1 << 63
 
-# Joiners shape letters in several scripts and emoji; all other format characters (such as the
-# bidirectional overrides) can make a name look like another one.
-_JOINERS = frozenset("\u200c\u200d")
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Control characters, surrogates, noncharacters, line and paragraph separators, and the invisible
+# format characters that can make a name look like another one. Written out, because Python's
+# categories are those of its Unicode version: a character that was assigned since is unassigned
+# there, and a name with it is a name all the same. Joiners (U+200C, U+200D) shape letters in
+# several scripts and emoji, variation selectors (U+E0100 to U+E01EF) in Japanese names.
+_REFUSED = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff0-\ufffb\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
+    + "".join(
+        f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
+    )
+    + "]"
+)
 
 # A strict subset of what email-validator accepts, for the addresses that nearly everybody has:
 # the library takes 30 µs an address, this takes one.
@@ -39,6 +50,8 @@ def validated(user: UserInput) -> UserInput:
     problems: list[FieldProblem] = []
     name = _name(user.name, problems)
     email = _email(user.email, problems)
+    if user.user_id is not msgspec.UNSET and not is_user_id(user.user_id):
+        problems.append(FieldProblem("userId", f"must be {USER_ID_RULE}"))
     if user.attributes:
         _attributes(user.attributes, problems)
     if problems:
@@ -52,11 +65,9 @@ def _name(name: str, problems: list[FieldProblem]) -> str:
         normal = name.strip()
     else:
         normal = unicodedata.normalize("NFC", name).strip()
-        if any(
-            unicodedata.category(character) in _REFUSED_CATEGORIES and character not in _JOINERS
-            for character in normal
-        ):
-            problems.append(FieldProblem("name", "must not contain control characters"))
+        if _REFUSED.search(normal):
+            message = "must not contain control or invisible format characters"
+            problems.append(FieldProblem("name", message))
     if not normal:
         problems.append(FieldProblem("name", "must not be blank"))
     return normal

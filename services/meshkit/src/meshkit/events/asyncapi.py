@@ -10,6 +10,13 @@ from typing import Any
 import msgspec
 import yaml
 
+from meshkit.events.asyncapi_foreign import (
+    CONTENT_TYPE_OF_OTHERS,
+    DATA_OF_OTHERS,
+    USER_ID,
+    or_null,
+    tombstone_message,
+)
 from meshkit.events.dead_letters import ATTEMPTS, REASON, SOURCE_PLACE
 from meshkit.events.envelope import SOURCE, EventType, UserData
 from meshkit.events.kafka_topics import topic_config
@@ -17,7 +24,6 @@ from meshkit.events.log import TOPICS, USER_EVENTS, USER_EVENTS_DLQ
 from meshkit.tenancy.identity import TENANT_ID_PATTERN, TENANT_UID_PATTERN
 
 _TRACEPARENT_PATTERN = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
-_USER_ID = {"type": "string", "minLength": 1, "maxLength": 128}
 _KEY = {
     "type": "string",
     "description": "`<tenantUid>/<userId>`: all events of a user are in one partition, in order.",
@@ -28,7 +34,7 @@ _ATTRIBUTES: dict[str, Any] = {
     "ce_id": {"type": "string", "minLength": 1, "description": "Identity of the event."},
     "ce_source": {"type": "string", "examples": [SOURCE]},
     "ce_time": {"type": "string", "format": "date-time", "description": "When it was accepted."},
-    "ce_subject": _USER_ID | {"description": "Id of the user within the tenant."},
+    "ce_subject": USER_ID,
     "ce_tenantid": {"type": "string", "pattern": TENANT_ID_PATTERN},
     "ce_tenantuid": {
         "type": "string",
@@ -55,10 +61,11 @@ def asyncapi_document() -> dict[str, Any]:
         **{_name(kind): _event_message(kind) for kind in EventType},
         "structuredCloudEvent": _structured_message(),
         "bareUser": _bare_message(),
+        "tombstone": tombstone_message({"kafka": {"key": _KEY, "bindingVersion": "0.5.0"}}),
         "deadLetter": _dead_letter_message(),
     }
     written = [_name(kind) for kind in EventType]
-    understood = [*written, "structuredCloudEvent", "bareUser"]
+    understood = [*written, "structuredCloudEvent", "bareUser", "tombstone"]
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -66,7 +73,7 @@ def asyncapi_document() -> dict[str, Any]:
             "version": "1.0.0",
             "description": "Events about the tenants' users. user-service writes them, the indexer"
             " of ai-gateway reads them. Records are CloudEvents 1.0 in Kafka's binary content"
-            " mode; two more forms are understood from other producers.",
+            " mode; three more forms are understood from other producers.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -111,6 +118,7 @@ def _name(kind: EventType) -> str:
 def _user_data_schema() -> dict[str, Any]:
     _, components = msgspec.json.schema_components([UserData])
     schema: dict[str, Any] = components["UserData"]
+    schema["properties"]["userId"] = USER_ID
     return schema
 
 
@@ -174,32 +182,25 @@ def _event_message(kind: EventType) -> dict[str, Any]:
 
 
 def _structured_message() -> dict[str, Any]:
-    attributes = {
-        name.removeprefix("ce_"): schema
-        for name, schema in _ATTRIBUTES.items()
-        if name.startswith("ce_")
-    }
+    names = ["ce_subject", "ce_source", "ce_time", "ce_tenantuid", "traceparent"]
+    optional = {name.removeprefix("ce_"): or_null(_ATTRIBUTES[name]) for name in names}
     return {
         "name": "cloudevent",
         "title": "A CloudEvent in structured content mode",
         "summary": "Understood from other producers; without `tenantuid` the tenant of this name"
         " that is in force now is meant",
         "contentType": "application/cloudevents+json",
-        "headers": {
-            "type": "object",
-            "required": ["content-type"],
-            "properties": {
-                "content-type": {"type": "string", "pattern": "^application/cloudevents"}
-            },
-        },
+        "headers": {"type": "object", "properties": {"content-type": CONTENT_TYPE_OF_OTHERS}},
         "payload": {
             "type": "object",
             "required": ["specversion", "id", "type", "tenantid"],
-            "properties": attributes
-            | {
+            "properties": {
+                "specversion": _ATTRIBUTES["ce_specversion"],
+                "id": _ATTRIBUTES["ce_id"],
                 "type": {"enum": [kind.value for kind in EventType]},
-                "traceparent": _ATTRIBUTES["traceparent"],
-                "data": {"type": ["object", "null"], "description": "As UserData."},
+                "tenantid": _ATTRIBUTES["ce_tenantid"],
+                **optional,
+                **DATA_OF_OTHERS,
             },
         },
     }

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from meshkit.events.log import USER_EVENTS_DLQ, EventLog, NewRecord, Position, Record
+from meshkit.events.reading import tenant_id_of
 from meshkit.events.scanning import read_all
 
 _PREFIX = "mesh_dlq_"
@@ -39,8 +40,10 @@ class DeadLetter:
     @property
     def tenant(self) -> str:
         """The tenant's id as the event gives it, else the uid in the record's key."""
-        named = dict(self.record.headers).get("ce_tenantid")
-        return (named or self.record.key.partition(b"/")[0]).decode(errors="replace")
+        if named := dict(self.record.headers).get("ce_tenantid"):
+            return named.decode(errors="replace")
+        key = self.record.key.partition(b"/")[0].decode(errors="replace")
+        return tenant_id_of(self.record) or key
 
     @property
     def original(self) -> NewRecord:

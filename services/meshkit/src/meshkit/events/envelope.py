@@ -29,7 +29,7 @@ class BadEvent(Exception):
     """The record can never be understood. The message says why, without personal data."""
 
 
-class UserData(msgspec.Struct, frozen=True, rename="camel"):
+class UserData(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The value of a user event."""
 
     tenant_id: str
@@ -39,7 +39,7 @@ class UserData(msgspec.Struct, frozen=True, rename="camel"):
     attributes: dict[str, Any] = {}
 
 
-class UserEvent(msgspec.Struct, frozen=True):
+class UserEvent(msgspec.Struct, frozen=True, gc=False):
     """Something that happened to one user of one tenant. `data` is None for a deletion."""
 
     event_id: str

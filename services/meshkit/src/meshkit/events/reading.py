@@ -1,177 +1,146 @@
-"""Reading user events from the log, in the three forms that are understood.
+"""Reads user events from records of the log: of user-service and of other producers.
 
-A binary-mode CloudEvent (what we write), a structured one (`content-type:
-application/cloudevents+json`), and a bare JSON value that names its `tenantId`. Whatever cannot be
-read that way raises BadEvent, which says why in words for the dead-letter topic and never repeats
-personal data.
+A record in one of the forms of `meshkit.events.cloudevents` becomes a UserEvent, or BadEvent is
+raised. Its message goes into the dead letter: it names the field and what is expected there, and
+never repeats what the record says, because that may be personal data.
+
+A record without value and attributes deletes the user of its key: that is how other tools write a
+tombstone, and what compaction makes of it. The key alone decides then; in every other record the
+attributes do, and the key decides nothing.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
-from uuid import UUID, uuid5
 
 import msgspec
 
+from meshkit.events.cloudevents import SPECVERSION, TOMBSTONE_KEY, Event, json_of, split
 from meshkit.events.envelope import BadEvent, EventType, UserData, UserEvent
 from meshkit.events.log import Record
-from meshkit.tenancy.identity import TenantContext, TenantId, parse_tenant_id
-
-_EMAIL_NAMESPACE = UUID("6f1c1b0e-6b43-5f0c-9a53-3d4f7a0f7c11")
-_SPECVERSION = "1.0"
+from meshkit.tenancy.identity import (
+    InvalidTenantId,
+    InvalidTenantUid,
+    TenantContext,
+    TenantId,
+    parse_tenant_id,
+)
+from meshkit.user_ids import USER_ID_RULE, is_user_id
 
 ResolveTenant = Callable[[TenantId], TenantContext | None]
 """Looks up the incarnation of a tenant that is in force now, for events that name no uid."""
 
+ResolveUid = Callable[[str], TenantContext | None]
+"""Looks up the tenant that has a uid, for tombstones, which name nothing else."""
 
-def from_record(record: Record, resolve_tenant: ResolveTenant) -> UserEvent:
+_KINDS = {kind.value: kind for kind in EventType}
+_KIND_NAMES = ", ".join(_KINDS)
+_DELETED = EventType.DELETED
+# "Expected `str`, got `int` - at `$.name`", "Object missing required field `name`".
+_AT_PATH = re.compile(r"(?P<message>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
+
+
+def no_uid(_: str) -> TenantContext | None:
+    """Know no tenant by its uid."""
+    return None
+
+
+def from_record(
+    record: Record, resolve_tenant: ResolveTenant, resolve_uid: ResolveUid = no_uid
+) -> UserEvent:
     """Return the event in `record`. Raises BadEvent."""
     headers = dict(record.headers)
     try:
-        if headers.get("content-type", b"").startswith(b"application/cloudevents"):
-            attributes, value = _structured(record.value)
-        elif "ce_specversion" in headers:
-            attributes, value = _binary(headers), record.value
-        else:
-            attributes, value = _bare(record)
-        traceparent = attributes.traceparent or headers.get("traceparent", b"").decode()
-        return _event(attributes, value, traceparent or None, resolve_tenant)
+        event = split(record, headers)
+        if event is None:
+            return _tombstone(record, headers, resolve_uid)
+        traceparent = event.traceparent or headers.get("traceparent", b"").decode() or None
+        return _user_event(event, traceparent, resolve_tenant)
     except UnicodeDecodeError:
-        raise BadEvent("a header is not UTF-8") from None
+        raise BadEvent("headers: UTF-8 is expected") from None
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadEvent(f"the value cannot be read: {error}") from None
-    except ValueError as error:
-        raise BadEvent(str(error)) from None
+        raise BadEvent(_not_readable("value", error)) from None
 
 
 def tenant_of(record: Record) -> TenantContext | None:
     """Return the tenant that a record names by its uid; None where it names none, or cannot be
     read. Whether the rest of it is an event is not looked at."""
-    headers = dict(record.headers)
     try:
-        if headers.get("content-type", b"").startswith(b"application/cloudevents"):
-            attributes, _ = _structured(record.value)
-        elif "ce_specversion" in headers:
-            attributes = _binary(headers)
-        else:
-            return None
-        return _context(attributes.tenantid, attributes.tenantuid)
-    except (BadEvent, ValueError, msgspec.DecodeError, RecursionError):
+        event = split(record, dict(record.headers))
+        return None if event is None else _context(event.tenantid, event.tenantuid)
+    except (BadEvent, ValueError, RecursionError):
         return None
 
 
-class _Attributes(msgspec.Struct):
-    """What a CloudEvent says beside its data; empty where it does not."""
-
-    specversion: str = ""
-    id: str = ""
-    type: str = ""
-    subject: str = ""
-    time: str = ""
-    tenantid: str = ""
-    tenantuid: str = ""
-    traceparent: str = ""
-
-
-class _Structured(_Attributes):
-    """A CloudEvent in structured content mode."""
-
-    data: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Bare(msgspec.Struct, rename="camel"):
-    """A JSON value that is no CloudEvent but names its tenant."""
-
-    tenant_id: str
-    email: str = ""
-    user_id: str = ""
+def tenant_id_of(record: Record) -> TenantId | None:
+    """Return the id of the tenant that a record names in its attributes, or in a bare value; None
+    where it names none. Whether the rest of it is an event is not looked at."""
+    try:
+        event = split(record, dict(record.headers))
+        return None if event is None else parse_tenant_id(event.tenantid)
+    except (BadEvent, ValueError, RecursionError):
+        return None
 
 
 class _Value(msgspec.Struct, rename="camel"):
-    """The data of an event; who it is about may be said in the attributes only."""
+    """The data of an event; which user it describes may be said in the attributes only."""
 
     email: str
     name: str
     tenant_id: str | None = None
     user_id: str | None = None
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] | None = None
 
 
-_decode_structured = msgspec.json.Decoder(_Structured).decode
-_decode_bare = msgspec.json.Decoder(_Bare).decode
+class _Named(msgspec.Struct, rename="camel"):
+    """Which user the data of a deletion names."""
+
+    tenant_id: str | None = None
+    user_id: str | None = None
+
+
+_decode_user = msgspec.json.Decoder(UserData).decode
 _decode_value = msgspec.json.Decoder(_Value).decode
+_decode_named = msgspec.json.Decoder(_Named).decode
 
 
-def _binary(headers: Mapping[str, bytes]) -> _Attributes:
-    return _Attributes(
-        headers["ce_specversion"].decode(),
-        headers.get("ce_id", b"").decode(),
-        headers.get("ce_type", b"").decode(),
-        headers.get("ce_subject", b"").decode(),
-        headers.get("ce_time", b"").decode(),
-        headers.get("ce_tenantid", b"").decode(),
-        headers.get("ce_tenantuid", b"").decode(),
-    )
-
-
-def _structured(value: bytes | None) -> tuple[_Attributes, bytes | None]:
-    if value is None:
-        raise BadEvent("a structured CloudEvent has a value")
-    event = _decode_structured(value)
-    data = bytes(event.data)
-    return event, None if data == b"null" else data
-
-
-def _bare(record: Record) -> tuple[_Attributes, bytes]:
-    if record.value is None:
-        raise BadEvent("a tombstone without CloudEvents headers names no tenant")
-    bare = _decode_bare(record.value)
-    attributes = _Attributes(
-        specversion=_SPECVERSION,
-        id=f"{record.topic}/{record.partition}/{record.offset}",
-        type=EventType.UPDATED.value,
-        tenantid=bare.tenant_id,
-        # Without an id the e-mail identifies the person, so that a second delivery converges.
-        subject=bare.user_id or str(uuid5(_EMAIL_NAMESPACE, bare.email)),
-    )
-    return attributes, record.value
-
-
-def _event(
-    attributes: _Attributes,
-    value: bytes | None,
-    traceparent: str | None,
-    resolve_tenant: ResolveTenant,
-) -> UserEvent:
-    if attributes.specversion != _SPECVERSION:
-        raise BadEvent("only CloudEvents specversion 1.0 is understood")
-    kind = _TYPES.get(attributes.type)
+def _user_event(event: Event, traceparent: str | None, resolve_tenant: ResolveTenant) -> UserEvent:
+    names = event.names
+    if event.specversion != SPECVERSION:
+        raise BadEvent(f"{names.prefix}specversion: {SPECVERSION} is expected")
+    kind = _KINDS.get(event.type)
     if kind is None:
-        raise BadEvent("the event type is not one of user.created, .updated, .deleted")
-    tenant = _tenant(attributes, resolve_tenant)
-    user_id = attributes.subject
+        raise BadEvent(f"{names.prefix}type: the event type is expected to be one of {_KIND_NAMES}")
+    tenant = _tenant(event, resolve_tenant)
     data = None
-    if kind is not EventType.DELETED:
-        if value is None:
-            raise BadEvent(f"a {kind.value} event has data")
-        data = _data(value, tenant, user_id)
+    if kind is _DELETED:
+        user_id = event.subject or _deleted_user(event, tenant)
+    else:
+        data = _data(event, kind, tenant)
         user_id = data.user_id
+        if user_id and not is_user_id(user_id):
+            raise BadEvent(f"{names.user}: {USER_ID_RULE}")
     if not user_id:
-        raise BadEvent("the event names no user (ce_subject)")
-    return UserEvent(attributes.id, kind, tenant, user_id, attributes.time, data, traceparent)
+        raise BadEvent(f"{names.user}: the id of the user is expected")
+    return UserEvent(event.id, kind, tenant, user_id, event.time, data, traceparent)
 
 
-_TYPES = {kind.value: kind for kind in EventType}
-
-
-def _tenant(attributes: _Attributes, resolve_tenant: ResolveTenant) -> TenantContext:
-    if not attributes.tenantid:
-        raise BadEvent("the event names no tenant (ce_tenantid, or tenantId in a bare value)")
-    if attributes.tenantuid:
-        return _context(attributes.tenantid, attributes.tenantuid)
-    tenant = resolve_tenant(parse_tenant_id(attributes.tenantid))
+def _tenant(event: Event, resolve_tenant: ResolveTenant) -> TenantContext:
+    if not event.tenantid:
+        raise BadEvent(f"{event.names.tenant}: the id of the tenant is expected")
+    try:
+        if event.tenantuid:
+            return _context(event.tenantid, event.tenantuid)
+        tenant = resolve_tenant(parse_tenant_id(event.tenantid))
+    except InvalidTenantId as error:
+        raise BadEvent(f"{event.names.tenant}: {error}") from None
+    except InvalidTenantUid as error:
+        raise BadEvent(f"{event.names.prefix}tenantuid: {error}") from None
     if tenant is None:
-        raise BadEvent("the event names no tenant uid, and no tenant of its name is in force")
+        raise BadEvent(
+            f"{event.names.tenant}: no tenant of this name is in force (and no uid given)"
+        )
     return tenant
 
 
@@ -181,14 +150,80 @@ def _context(tenant_id: str, tenant_uid: str) -> TenantContext:
     return TenantContext(parse_tenant_id(tenant_id), tenant_uid)
 
 
-def _data(value: bytes, tenant: TenantContext, user_id: str) -> UserData:
-    raw = _decode_value(value)
-    if raw.tenant_id is not None and raw.tenant_id != tenant.tenant_id:
-        raise BadEvent("the value names another tenant than the event's attributes")
-    named = user_id if raw.user_id is None else raw.user_id
-    if user_id and named != user_id:
-        raise BadEvent("the value names another user than the event's subject")
-    return UserData(tenant.tenant_id, named, raw.email, raw.name, raw.attributes)
+def _data(event: Event, kind: EventType, tenant: TenantContext) -> UserData:
+    if not event.data:
+        raise BadEvent(f"{event.names.data}: a {kind.value} event has data, the user as JSON")
+    try:
+        user = _decode_user(event.data)
+        # As user-service writes it: there is nothing to fill in.
+        if user.user_id == event.subject and user.tenant_id == tenant.tenant_id:
+            return user
+    except (ValueError, RecursionError):
+        pass
+    raw = _decoded(_decode_value, event)
+    user_id = event.subject if raw.user_id is None else raw.user_id
+    if event.subject and user_id != event.subject:
+        raise BadEvent(f"{event.names.data}.userId: names another user than the event's subject")
+    _check_tenant(event, raw.tenant_id, tenant)
+    return UserData(tenant.tenant_id, user_id, raw.email, raw.name, raw.attributes or {})
 
 
-__all__ = ["ResolveTenant", "from_record", "tenant_of"]
+def _deleted_user(event: Event, tenant: TenantContext) -> str:
+    """Return the user that the data of a deletion names, for one without a subject."""
+    if not event.data or event.data == b"null":
+        return ""
+    named = _decoded(_decode_named, event)
+    _check_tenant(event, named.tenant_id, tenant)
+    return named.user_id or ""
+
+
+def _check_tenant(event: Event, named: str | None, tenant: TenantContext) -> None:
+    if named is not None and named != tenant.tenant_id:
+        raise BadEvent(
+            f"{event.names.data}.tenantId: names another tenant than the event's attributes"
+        )
+
+
+def _decoded(decode: Callable[[bytes], Any], event: Event) -> Any:
+    """Decode the data of an event, which is JSON, or a JSON string that holds JSON."""
+    try:
+        return decode(json_of(event.data or b""))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadEvent(_not_readable(event.names.data, error)) from None
+    except UnicodeDecodeError:
+        raise BadEvent(f"{event.names.data}: UTF-8 is expected") from None
+
+
+def _not_readable(field: str, error: Exception) -> str:
+    """Return what is wrong with the JSON of a field. msgspec names types, never values."""
+    if isinstance(error, RecursionError):
+        return f"{field}: cannot be read, it is nested too deeply"
+    if not isinstance(error, msgspec.ValidationError):
+        return f"{field}: cannot be read as JSON in UTF-8: {error}"
+    match = _AT_PATH.fullmatch(str(error))
+    message, path = (match["message"], match["path"]) if match else (str(error), None)
+    return f"{field}{'.' + path if path else ''}: cannot be read: {message}"
+
+
+def _tombstone(record: Record, headers: dict[str, bytes], resolve_uid: ResolveUid) -> UserEvent:
+    try:
+        uid, _, user_id = record.key.decode().partition("/")
+    except UnicodeDecodeError:
+        uid = user_id = ""
+    if not uid or not user_id:
+        raise BadEvent(
+            f"key: {TOMBSTONE_KEY} is expected where the record has no value and no ce_ headers:"
+            " it names no tenant otherwise"
+        )
+    tenant = resolve_uid(uid)
+    if tenant is None:
+        raise BadEvent(
+            "key: the uid of a tenant in force is expected before the first slash; where its"
+            " tenant comes back (adoptUid), replay this with `mesh dlq replay`"
+        )
+    place = f"{record.topic}/{record.partition}/{record.offset}"
+    traceparent = headers.get("traceparent", b"").decode() or None
+    return UserEvent(place, EventType.DELETED, tenant, user_id, "", None, traceparent)
+
+
+__all__ = ["ResolveTenant", "ResolveUid", "from_record", "no_uid", "tenant_id_of", "tenant_of"]

@@ -15,6 +15,7 @@ import structlog
 
 from meshkit.entropy import random_block
 from meshkit.errors import InternalError, MeshError, TenantTerminating, TenantUnknown
+from meshkit.json_text import without_byte_order_mark
 from meshkit.limits.headers import limit_headers
 from meshkit.telemetry import metrics
 from meshkit.tenancy.admission import admit
@@ -90,7 +91,9 @@ class Application:
         call = Call(headers, {}, request_id)
         name, operation = "unknown", None
         try:
-            operation, call.path = self._router.find(scope["method"], scope["path"])
+            operation, call.path = self._router.find(
+                scope["method"], scope["path"], scope.get("raw_path") or b""
+            )
             name = operation.name
             reply = await self._serve(operation, call, scope["query_string"], receive)
         except MeshError as error:
@@ -131,7 +134,7 @@ class Application:
             if (body := operation.body) is not None:
                 media_type = content_type(call.headers, body.content_types)
                 raw = await read_body(receive, call.headers, body.limit)
-                call.body = body.decode(media_type, raw)
+                call.body = body.decode(media_type, without_byte_order_mark(raw))
             return await self._handle(operation, call)
         finally:
             self._in_flight.leave(uid)
