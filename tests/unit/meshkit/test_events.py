@@ -2,14 +2,23 @@
 
 import contextlib
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from builders import make_context
-from meshkit.events.envelope import BadEvent, EventType, UserData, UserEvent, to_record
+from meshkit.events.envelope import (
+    BadEvent,
+    EventType,
+    UserData,
+    UserEvent,
+    read_own,
+    to_record,
+)
 from meshkit.events.log import Record
 from meshkit.events.reading import from_record
 from meshkit.tenancy.identity import TenantContext, TenantId
@@ -83,6 +92,59 @@ def test_deletion_is_a_tombstone() -> None:
 def test_reads_what_it_wrote(name: str, attributes: dict[str, Any]) -> None:
     event = make_event(data=UserData("tenant-a", "u-1", "a@example.com", name, attributes))
     assert from_record(stored(event), resolve) == event
+
+
+def as_others_write_it(record: Record) -> Record:
+    """The same event with its headers in another order: it takes the long way."""
+    return replace(record, headers=tuple(reversed(record.headers)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"traceparent": None},
+        {"type": EventType.UPDATED},
+        {"type": EventType.DELETED, "data": None},
+        {"type": EventType.DELETED, "data": None, "user_id": "no id: %"},
+    ],
+)
+def test_short_cut_reads_the_same_as_the_long_way(changes: dict[str, Any]) -> None:
+    event = make_event(**changes)
+    record = stored(event)
+    assert read_own(record) == event
+    assert read_own(as_others_write_it(record)) is None
+    assert from_record(as_others_write_it(record), resolve) == event
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"user_id": "u-2"},
+        {"user_id": "a%b", "data": UserData("tenant-a", "a%b", "a@example.com", "A")},
+        {"data": UserData("tenant-b", "u-1", "a@example.com", "A")},
+        {"data": None},
+        {"type": EventType.DELETED, "data": None, "user_id": ""},
+    ],
+)
+def test_short_cut_leaves_what_is_wrong_to_the_long_way(changes: dict[str, Any]) -> None:
+    record = stored(make_event(**changes))
+    assert read_own(record) is None
+    with pytest.raises(BadEvent) as caught:
+        from_record(record, resolve)
+    with pytest.raises(BadEvent, match=re.escape(str(caught.value))):
+        from_record(as_others_write_it(record), resolve)
+
+
+@given(st.integers(0, 9), st.sampled_from([b"", b"\xff", b"x", b"1.0", b"tenant-b", b"/"]))
+def test_short_cut_takes_nothing_that_the_long_way_refuses(place: int, value: bytes) -> None:
+    record = stored(make_event())
+    headers = list(record.headers)
+    headers[place] = (headers[place][0], value)
+    changed = replace(record, headers=tuple(headers))
+    event = read_own(changed)
+    if event is not None:
+        assert from_record(as_others_write_it(changed), resolve) == event
 
 
 def test_structured_cloudevent_is_understood() -> None:

@@ -101,16 +101,13 @@ def split(record: Record, headers: Mapping[str, bytes]) -> Event | None:
 
     `headers` are those of the record. Raises BadEvent, UnicodeDecodeError, msgspec.DecodeError.
     """
-    if headers.get("content-type") != b"application/json" or "ce_specversion" not in headers:
-        # Not what user-service writes: look more closely.
-        headers = {name.lower(): value for name, value in headers.items()}
-        media_type = headers.get("content-type", b"").partition(b";")[0].strip().lower()
-        if media_type.startswith(_CLOUDEVENTS) and record.value is not None:
-            return _structured(record.value, media_type)
-        if "ce_specversion" not in headers:
-            return _without_attributes(record, headers)
+    headers = {name.lower(): value for name, value in headers.items()}
+    media_type = headers.get("content-type", b"").partition(b";")[0].strip().lower()
+    if media_type.startswith(_CLOUDEVENTS) and record.value is not None:
+        return _structured(record.value, media_type)
+    if "ce_specversion" not in headers:
+        return _without_attributes(record, headers)
     get = headers.get
-    traceparent = get("ce_traceparent")
     return Event(
         _BINARY,
         headers["ce_specversion"].decode(),
@@ -120,7 +117,7 @@ def split(record: Record, headers: Mapping[str, bytes]) -> Event | None:
         get("ce_time", b"").decode(),
         get("ce_tenantid", b"").decode(),
         get("ce_tenantuid", b"").decode(),
-        "" if traceparent is None else traceparent.decode(),
+        get("ce_traceparent", b"").decode(),
         record.value,
     )
 

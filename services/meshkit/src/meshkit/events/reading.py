@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from meshkit.events.cloudevents import SPECVERSION, TOMBSTONE_KEY, Event, json_of, split
-from meshkit.events.envelope import BadEvent, EventType, UserData, UserEvent
+from meshkit.events.envelope import BadEvent, EventType, UserData, UserEvent, read_own
 from meshkit.events.log import Record
 from meshkit.tenancy.identity import (
     InvalidTenantId,
@@ -50,6 +50,9 @@ def from_record(
     record: Record, resolve_tenant: ResolveTenant, resolve_uid: ResolveUid = no_uid
 ) -> UserEvent:
     """Return the event in `record`. Raises BadEvent."""
+    own = read_own(record)
+    if own is not None:
+        return own
     headers = dict(record.headers)
     try:
         event = split(record, headers)
@@ -100,7 +103,6 @@ class _Named(msgspec.Struct, rename="camel"):
     user_id: str | None = None
 
 
-_decode_user = msgspec.json.Decoder(UserData).decode
 _decode_value = msgspec.json.Decoder(_Value).decode
 _decode_named = msgspec.json.Decoder(_Named).decode
 
@@ -153,13 +155,6 @@ def _context(tenant_id: str, tenant_uid: str) -> TenantContext:
 def _data(event: Event, kind: EventType, tenant: TenantContext) -> UserData:
     if not event.data:
         raise BadEvent(f"{event.names.data}: a {kind.value} event has data, the user as JSON")
-    try:
-        user = _decode_user(event.data)
-        # As user-service writes it: there is nothing to fill in.
-        if user.user_id == event.subject and user.tenant_id == tenant.tenant_id:
-            return user
-    except (ValueError, RecursionError):
-        pass
     raw = _decoded(_decode_value, event)
     user_id = event.subject if raw.user_id is None else raw.user_id
     if event.subject and user_id != event.subject:
