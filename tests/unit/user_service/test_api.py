@@ -46,7 +46,7 @@ async def test_position_is_the_events_place_sealed(mesh: Mesh) -> None:
     accepted = await mesh.create("tenant-a")
     (record,) = records(mesh)
     opened = PositionSealer(bytes(range(32))).open(make_context("tenant-a"), accepted["position"])
-    place = Position(record.partition, record.offset)
+    place = record.position
     assert opened == Written(accepted["userId"], place)
 
 
