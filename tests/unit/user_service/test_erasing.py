@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from builders import make_context
@@ -109,16 +110,23 @@ async def test_odd_key_is_ended_under_the_same_bytes(
     assert await eraser.count(A) == KeyCount(1, 0, 0)
 
 
-async def test_key_in_a_partition_that_is_not_its_own_is_said_to_live(
+async def test_key_in_several_partitions_is_one_key_and_ended_in_each(
     log: MemoryEventLog, eraser: KeyEraser
 ) -> None:
-    await log.publish(USER_EVENTS, user(A, "u1"))
-    partitions = log.partitions(USER_EVENTS)
-    (own,) = [records for records in partitions if records]
-    other = partitions[(partitions.index(own) + 1) % len(partitions)]
-    other.append(own.pop())
-    assert (await eraser.tombstone(A)).remaining == 1
-    assert (await eraser.count(A)).remaining == 1
+    for partition in (0, 3, 7):
+        record = msgspec.structs.replace(user(A, "u1"), partition=partition)
+        await log.publish(USER_EVENTS, record)
+    await log.publish(USER_EVENTS, user(B, "u1"))
+    assert await eraser.count(A) == KeyCount(1, 0, 1)
+    assert await eraser.tombstone(A) == KeyCount(1, 1, 0)
+    assert await eraser.count(A) == KeyCount(1, 0, 0)
+    for partition in (0, 3, 7):
+        ended = [
+            r
+            for r in log.partitions(USER_EVENTS)[partition]
+            if r.key.startswith(b"uid-of-tenant-a/")
+        ]
+        assert [r.value is None for r in ended] == [False, True]
 
 
 async def test_empty_log_has_no_keys(eraser: KeyEraser) -> None:

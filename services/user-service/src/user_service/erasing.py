@@ -5,8 +5,11 @@ without a value: that is what compaction understands, and what an index made aga
 obeys. A key is the tenant's if it begins with `<tenantUid>/`, to the last sign; bare events that
 others have put under keys of their own are not found here.
 
-Only keys of this tenant are kept in memory, of one partition at a time. Doing it again does
-nothing. Nobody may be writing for the tenant any more: the caller has fenced it.
+A key may lie in two partitions: another client put it there, an older version did, or partitions
+were added. Compaction works by partition, so the tombstone goes to each where the key is alive.
+
+Only keys of this tenant are kept in memory, of one partition at a time, and a hash of each. Doing
+it again does nothing. Nobody may be writing for the tenant any more: the caller has fenced it.
 """
 
 import asyncio
@@ -34,13 +37,6 @@ class KeyCount:
     keys: int = 0
     tombstoned: int = 0
     remaining: int = 0
-
-    def __add__(self, other: "KeyCount") -> "KeyCount":
-        return KeyCount(
-            self.keys + other.keys,
-            self.tombstoned + other.tombstoned,
-            self.remaining + other.remaining,
-        )
 
 
 class KeyEraser:
@@ -82,27 +78,30 @@ class KeyEraser:
             log.warning("key_scan_failed", tenant=key[0].tenant_id, reason=str(error))
 
     async def _whole_log(self, tenant: TenantContext, *, write: bool) -> KeyCount:
-        total = KeyCount()
+        # Hashes of 64 bits: a key that lies in two partitions is one key.
+        keys: set[int] = set()
+        tombstoned: set[int] = set()
+        alive: set[int] = set()
         async with self._one_at_a_time, scanning(self._log) as scan:
             for partition in scan.partitions:
-                keys, alive = await _keys(tenant, scan, partition)
-                ended = await self._end(tenant, alive, partition) if write else 0
-                tombstoned = len(alive) if write else 0
-                total += KeyCount(keys, tombstoned, len(alive) - ended)
-        return total
+                found = await _keys(tenant, scan, partition)
+                living = [key for key, lives in found.items() if lives]
+                keys.update(map(hash, found))
+                if write:
+                    await self._end(tenant, living, partition)
+                    tombstoned.update(map(hash, living))
+                else:
+                    alive.update(map(hash, living))
+        return KeyCount(len(keys), len(tombstoned), len(alive))
 
-    async def _end(self, tenant: TenantContext, keys: Sequence[bytes], partition: int) -> int:
-        """Publish a tombstone for each key; return how many it has ended in this partition."""
-        ended = 0
+    async def _end(self, tenant: TenantContext, keys: Sequence[bytes], partition: int) -> None:
+        """Publish a tombstone for each key, into the partition where it was found."""
         for start in range(0, len(keys), _PUBLISHED_AT_ONCE):
             some = keys[start : start + _PUBLISHED_AT_ONCE]
-            tombstones = [self._tombstone(tenant, key) for key in some]
-            positions = await self._log.publish_many(USER_EVENTS, tombstones)
-            # Whoever else wrote this key may have put it where it does not belong: there it lives.
-            ended += sum(position.partition == partition for position in positions)
-        return ended
+            tombstones = [self._tombstone(tenant, key, partition) for key in some]
+            await self._log.publish_many(USER_EVENTS, tombstones)
 
-    def _tombstone(self, tenant: TenantContext, key: bytes) -> NewRecord:
+    def _tombstone(self, tenant: TenantContext, key: bytes, partition: int) -> NewRecord:
         user_id = key.removeprefix(record_key(tenant, "")).decode(errors="replace")
         event = UserEvent(
             event_id=random_id(),
@@ -113,16 +112,14 @@ class KeyEraser:
             data=None,
         )
         # The key as it was found, also where it is not UTF-8: compaction compares bytes.
-        return NewRecord(key, None, to_record(event).headers)
+        return NewRecord(key, None, to_record(event).headers, partition)
 
 
-async def _keys(
-    tenant: TenantContext, scan: UserKeyScan, partition: int
-) -> tuple[int, list[bytes]]:
-    """Return how many keys of the tenant a partition has, and those that are alive."""
+async def _keys(tenant: TenantContext, scan: UserKeyScan, partition: int) -> dict[bytes, bool]:
+    """Return the keys of the tenant in a partition, each with whether it is alive there."""
     mine = tenant.tenant_uid.encode()
     newest_lives: dict[bytes, bool] = {}
     async for uid, record in scan.records(partition):
         if uid == mine:
             newest_lives[record.key] = record.value is not None
-    return len(newest_lives), [key for key, lives in newest_lives.items() if lives]
+    return newest_lives
