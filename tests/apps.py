@@ -33,6 +33,7 @@ from meshkit.web.erasure import ErasurePart, erasure_routes
 from user_service.app import create_admin as create_users_admin
 from user_service.app import create_app as create_users
 from user_service.app import erasure_part
+from waiting import eventually
 
 
 @dataclass
@@ -86,7 +87,7 @@ async def running_users(log: EventLog, *policies: TenantPolicy) -> AsyncIterator
 @asynccontextmanager
 async def running_mesh(
     *policies: TenantPolicy,
-    log: MemoryEventLog | None = None,
+    log: Any = None,
     store: Any = None,
     clock: Clock = monotonic,
     wall_clock: WallClock = utc_now,
@@ -117,7 +118,7 @@ async def running_mesh(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(accounts.running())
         # As a replica is not ready before.
-        await accounts.topic.loaded()
+        await eventually(lambda: accounts.topic.is_loaded, seconds=30)
         await stack.enter_async_context(count.counting())
         health = await stack.enter_async_context(indexing(make_indexer))
         points = ErasurePart([points_route(store, tenants)], [health.busy_with])

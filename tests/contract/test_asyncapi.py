@@ -12,9 +12,9 @@ from apps import Mesh, running_mesh
 from builders import make_context
 from meshkit.events.asyncapi import asyncapi_document
 from meshkit.events.envelope import BadEvent
-from meshkit.events.kafka_topics import topic_config
 from meshkit.events.log import TOPICS, USER_EVENTS, USER_EVENTS_DLQ, NewRecord, Record
 from meshkit.events.reading import from_record
+from meshkit.events.topic_rules import topic_config
 from waiting import eventually
 
 A = {"X-Tenant-Id": "tenant-a"}

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from meshkit.clock import unix_ms
@@ -144,6 +145,23 @@ async def test_key_decides_the_partition(log: EventLog) -> None:
     for number in range(20):
         position = await log.publish(TOPIC, record(f"k{number}"))
         assert position.partition == partition_of(f"k{number}".encode(), 4)
+
+
+async def test_record_that_names_a_partition_goes_there(log: EventLog) -> None:
+    for partition in range(4):
+        sent = msgspec.structs.replace(record("k", str(partition)), partition=partition)
+        assert (await log.publish(TOPIC, sent)).partition == partition
+    (position,) = await log.publish_many(TOPIC, [NewRecord(b"k", b"again", (), 3)])
+    assert position.partition == 3
+    read = await read_all(log.consumer(TOPIC, GROUP), 5)
+    found = sorted((r.partition, r.value) for r in read)
+    assert found == [(0, b"0"), (1, b"1"), (2, b"2"), (3, b"3"), (3, b"again")]
+
+
+async def test_topics_as_they_were_made_are_taken_and_nothing_is_said(log: EventLog) -> None:
+    await log.publish(TOPIC, record("k"))
+    assert await log.check((TOPIC,)) is None
+    assert log.remarks() == ""
 
 
 async def test_tombstone_is_read_as_no_value(log: EventLog) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic  # noqa: TID251 - the outsider's view
 
 from kafka_broker import KafkaBroker, missing
 from meshkit.errors import LogUnavailable
@@ -48,18 +47,6 @@ async def test_topics_are_made_once_and_then_only_compared(connection: KafkaConn
     assert [(t.created, t.differs) for t in made] == [(True, ()), (True, ())]
     again = await ensure_topics(connection, TOPICS)
     assert [(t.created, t.differs) for t in again] == [(False, ()), (False, ())]
-
-
-async def test_topic_that_differs_is_reported_and_left_as_it_is(
-    connection: KafkaConnection,
-) -> None:
-    admin = AdminClient(connection.settings())
-    theirs = NewTopic(connection.prefix + TOPIC, 3, config={"cleanup.policy": "delete"})
-    admin.create_topics([theirs])[theirs.topic].result(10)
-    for _ in range(2):
-        state = (await ensure_topics(connection, TOPICS))[0]
-        assert "has 3 partitions, not 4" in state.differs
-        assert "has cleanup.policy delete, not compact" in state.differs
 
 
 async def test_brokers_that_are_not_there_are_named() -> None:

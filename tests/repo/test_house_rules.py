@@ -29,7 +29,7 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-KAFKA_MODULES = ("consumer", "log", "messages", "producer", "reader", "topics")
+KAFKA_MODULES = ("consumer", "log", "messages", "producer", "reader", "topics", "watch")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

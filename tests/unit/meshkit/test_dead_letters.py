@@ -1,5 +1,6 @@
 """Dead letters: kept whole, found again, and put back only where that undoes nothing."""
 
+import msgspec
 import pytest
 
 from meshkit.events.dead_letters import (
@@ -87,6 +88,33 @@ async def test_letter_is_superseded_by_what_was_said_later_of_the_same_user() ->
     assert await superseded(log, [letter, other]) == {letter.place}
 
 
+@pytest.mark.parametrize("later", [True, False])
+async def test_letter_is_superseded_from_another_partition_by_the_time_of_the_log(
+    later: bool,
+) -> None:
+    log = MemoryEventLog()
+    letter = await bury(log)
+    other = (letter.source.partition + 1) % 12
+    for number in range(3000):
+        await log.publish(USER_EVENTS, NewRecord(b"uid-a/%d" % number, b"v", (), other))
+    await log.publish(USER_EVENTS, NewRecord(b"uid-a/u-1", b"other", (), other))
+    # As if the log had taken all of that an hour before, or after.
+    moved = 3_600_000 if later else -3_600_000
+    log.partitions(USER_EVENTS)[other][:] = [
+        msgspec.structs.replace(record, timestamp_ms=record.timestamp_ms + moved)
+        for record in log.partitions(USER_EVENTS)[other]
+    ]
+    assert await superseded(log, [letter]) == ({letter.place} if later else set())
+
+
+async def test_what_is_said_in_another_partition_during_the_replay_is_the_last_word() -> None:
+    log = RacingLog()
+    letter = await bury(log)
+    log.armed, log.partition = True, (letter.source.partition + 1) % 12
+    await replay(log, letter)
+    assert last(log, letter).value == b"newer"
+
+
 class RacingLog(MemoryEventLog):
     """Somebody else says something of the same user just before our record is taken."""
 
@@ -95,10 +123,11 @@ class RacingLog(MemoryEventLog):
     async def publish(self, topic, record):  # type: ignore[no-untyped-def]
         if topic == USER_EVENTS and record.value == b"\xff" and self.armed and not self.raced:
             self.raced = True
-            await super().publish(topic, NewRecord(record.key, b"newer"))
+            await super().publish(topic, NewRecord(record.key, b"newer", (), self.partition))
         return await super().publish(topic, record)
 
     armed = False
+    partition: int | None = None
 
 
 async def test_what_is_said_in_the_moment_of_the_replay_stays_the_last_word() -> None:

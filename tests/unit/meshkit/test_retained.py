@@ -78,6 +78,21 @@ async def test_user_that_came_back_is_counted(log: MemoryEventLog) -> None:
     assert await counted(log) == {"u-1": 1}
 
 
+@pytest.mark.parametrize("partitions", [(2, 5), (5, 2)])
+async def test_user_in_two_partitions_is_what_the_later_event_says(
+    log: MemoryEventLog, partitions: tuple[int, int]
+) -> None:
+    def at(index: int, record: NewRecord) -> NewRecord:
+        return msgspec.structs.replace(record, partition=partitions[index])
+
+    await put(
+        log, at(0, user(A, "alice")), at(0, user(A, "bob")), at(0, deletion(A, "cem")), hour=9
+    )
+    await put(log, at(1, deletion(A, "alice")), at(1, user(A, "bob")), hour=10)
+    await put(log, at(1, user(A, "cem")), hour=10)
+    assert await counted(log) == {"u-1": 2}
+
+
 async def test_tenant_without_living_users_is_not_listed(log: MemoryEventLog) -> None:
     await put(log, user(A), deletion(A))
     assert await counted(log) == {}

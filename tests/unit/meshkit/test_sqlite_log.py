@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -286,6 +287,54 @@ async def test_tombstone_stays_for_a_day_and_goes_then(
     clock.ms += 1
     await log.compact()
     assert await everything(log) == []
+
+
+def as_before(key: bytes, value: bytes | None) -> NewRecord:
+    """A record where versions before murmur2 put it: by CRC-32 of the key."""
+    return NewRecord(key, value, (), zlib.crc32(key) % 4)
+
+
+async def test_keys_of_an_older_partitioner_are_compacted_with_those_of_today(
+    log: SqliteEventLog, clock: SetClock
+) -> None:
+    keys = [b"k%d" % number for number in range(40)]
+    old = [await log.publish(TOPIC, as_before(key, b"old")) for key in keys]
+    new = [await log.publish(TOPIC, NewRecord(key, b"new")) for key in keys]
+    moved = [b for a, b in zip(old, new, strict=True) if a.partition != b.partition]
+    assert len(moved) > 20
+    assert (await log.compact()).superseded == 40
+    assert {r.value for r in await everything(log)} == {b"new"}
+    assert len(await everything(log)) == 40
+
+
+async def test_tombstone_ends_the_older_record_of_its_key_in_another_partition(
+    log: SqliteEventLog, clock: SetClock
+) -> None:
+    keys = [b"k%d" % number for number in range(40)]
+    for key in keys:
+        await log.publish(TOPIC, as_before(key, b"old"))
+        await log.publish(TOPIC, NewRecord(key, None))
+    reader = log.consumer(TOPIC, "g")
+    await reader.commit(next_offsets(await reader.consume(100, 1)))
+    await log.compact()
+    assert [r.value for r in await everything(log)] == [None] * 40
+    clock.ms += DAY_MS + 1
+    await log.compact()
+    assert await everything(log) == []
+
+
+async def test_tombstone_in_another_partition_ends_no_newer_record(
+    log: SqliteEventLog, clock: SetClock
+) -> None:
+    keys = [b"k%d" % number for number in range(40)]
+    for key in keys:
+        await log.publish(TOPIC, as_before(key, None))
+        await log.publish(TOPIC, NewRecord(key, b"new"))
+    reader = log.consumer(TOPIC, "g")
+    await reader.commit(next_offsets(await reader.consume(100, 1)))
+    clock.ms += DAY_MS + 1
+    await log.compact()
+    assert [r.value for r in await everything(log)] == [b"new"] * 40
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from builders import make_context
@@ -109,17 +110,23 @@ async def test_odd_key_is_ended_under_the_same_bytes(
     assert await eraser.count(A) == KeyCount(1, 0, 0)
 
 
-async def test_key_is_ended_in_each_partition_that_holds_it(
+async def test_key_in_several_partitions_is_one_key_and_ended_in_each(
     log: MemoryEventLog, eraser: KeyEraser
 ) -> None:
-    record = user(A, "u1")
-    for partition in (2, 5, 9):
-        elsewhere = NewRecord(record.key, record.value, record.headers, partition)
-        await log.publish(USER_EVENTS, elsewhere)
-    assert await eraser.tombstone(A) == KeyCount(3, 3, 0)
-    ended = [partition[-1].value for partition in log.partitions(USER_EVENTS) if partition]
-    assert ended == [None, None, None]
-    assert await eraser.count(A) == KeyCount(3, 0, 0)
+    for partition in (0, 3, 7):
+        record = msgspec.structs.replace(user(A, "u1"), partition=partition)
+        await log.publish(USER_EVENTS, record)
+    await log.publish(USER_EVENTS, user(B, "u1"))
+    assert await eraser.count(A) == KeyCount(1, 0, 1)
+    assert await eraser.tombstone(A) == KeyCount(1, 1, 0)
+    assert await eraser.count(A) == KeyCount(1, 0, 0)
+    for partition in (0, 3, 7):
+        ended = [
+            r
+            for r in log.partitions(USER_EVENTS)[partition]
+            if r.key.startswith(b"uid-of-tenant-a/")
+        ]
+        assert [r.value is None for r in ended] == [False, True]
 
 
 async def test_empty_log_has_no_keys(eraser: KeyEraser) -> None:

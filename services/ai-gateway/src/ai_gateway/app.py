@@ -16,7 +16,7 @@ from ai_gateway.indexing import create_indexer, indexing
 from ai_gateway.search import UserSearch
 from ai_gateway.stores import create_vectorizer, opened_store
 from meshkit.backends import opened_event_log, position_sealer
-from meshkit.events.log import EventLog
+from meshkit.events.log import USAGE, USER_EVENTS, USER_EVENTS_DLQ, EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.limiter import Limiter
 from meshkit.membership.composition import joining
@@ -27,7 +27,15 @@ from meshkit.tenancy.source import TenantSource
 from meshkit.usage.accounts import Accounts
 from meshkit.usage.composition import keeping_accounts
 from meshkit.usage.windows import STORED_USERS
-from meshkit.web.admin import NO_PART, AdminPart, Check, create_admin_app
+from meshkit.web.admin import (
+    NO_PART,
+    AdminPart,
+    Check,
+    Detail,
+    create_admin_app,
+    event_log_check,
+    topics_detail,
+)
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
@@ -111,8 +119,8 @@ async def running_gateway(
             "tenants": tenants.check,
             **more.checks,
         }
+        details: dict[str, Detail] = {"policies": tenants.freshness, **more.details}
         busy_with = []
-        details = {"policies": tenants.freshness, **more.details}
         if log is not None and accounts is not None:
             await tenants.loaded()
             count = StoredUsers(log, store, accounts.topic, tenants)
@@ -120,8 +128,10 @@ async def running_gateway(
             health = await stack.enter_async_context(
                 indexing(lambda: create_indexer(log, store, vectorizer, tenants, count.stored))
             )
+            checks["event-log"] = event_log_check(log, (USER_EVENTS, USER_EVENTS_DLQ, USAGE))
             checks["indexer"] = health.check
             details["counting"] = lambda: count.problem or "ok"
+            details["topics"] = topics_detail(log)
             busy_with.append(health.busy_with)
         search = UserSearch(store, vectorizer, after_timeout=settings.after_timeout_seconds)
         public = create_app(

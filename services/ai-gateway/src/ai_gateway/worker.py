@@ -6,6 +6,7 @@ process, so there the gateway indexes itself and this command says so instead of
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 
 from ai_gateway.counting import StoredUsers
 from ai_gateway.indexer import Indexer
@@ -13,12 +14,13 @@ from ai_gateway.indexing import IndexingHealth, create_indexer, indexing
 from ai_gateway.stores import create_vectorizer, opened_store
 from meshkit.backends import opened_event_log
 from meshkit.errors import StartError
+from meshkit.events.log import USAGE, USER_EVENTS, USER_EVENTS_DLQ, EventLog
 from meshkit.membership.composition import watching_as_member
 from meshkit.runtime import run, until
 from meshkit.settings import MeshSettings, load_settings
 from meshkit.tenancy.source import TenantSource
 from meshkit.usage.composition import keeping_accounts
-from meshkit.web.admin import create_admin_app
+from meshkit.web.admin import create_admin_app, topics_detail
 from meshkit.web.erasure import ErasurePart, erasure_routes
 from meshkit.web.server import bind, serving
 
@@ -39,25 +41,52 @@ async def serve(settings: MeshSettings, stop: asyncio.Event) -> None:
 
 async def _run(settings: MeshSettings, admin: socket.socket) -> None:
     health = IndexingHealth()
+    topics = _Topics()
     async with watching_as_member(settings, "ai-gateway-indexer", admin) as tenants:
         app = create_admin_app(
-            {"indexer": health.check, "counting": health.check_counting},
-            details={"policies": tenants.freshness},
+            {
+                "event-log": topics.check,
+                "indexer": health.check,
+                "counting": health.check_counting,
+            },
+            details={"policies": tenants.freshness, "topics": topics.remarks},
             routes=erasure_routes(tenants, ErasurePart(busy_with=[health.busy_with])),
         )
         async with serving(app, admin):
-            await _index(settings, health, tenants, admin)
+            await _index(settings, health, topics, tenants, admin)
+
+
+class _Topics:
+    """The state of the topics, for `/readyz`, from before the log is open."""
+
+    def __init__(self) -> None:
+        self.log: EventLog | None = None
+
+    async def check(self) -> str | None:
+        """Return why the topics cannot be used, None while they can."""
+        if self.log is None:
+            return "the event log is not open yet"
+        return await self.log.check((USER_EVENTS, USER_EVENTS_DLQ, USAGE))
+
+    def remarks(self) -> str:
+        """Return how the topics differ from what they have to be."""
+        return "not known yet" if self.log is None else topics_detail(self.log)()
 
 
 async def _index(
-    settings: MeshSettings, health: IndexingHealth, tenants: TenantSource, admin: socket.socket
+    settings: MeshSettings,
+    health: IndexingHealth,
+    topics: _Topics,
+    tenants: TenantSource,
+    admin: socket.socket,
 ) -> None:
     vectorizer = create_vectorizer()
-    async with (
-        opened_event_log(settings) as log,
-        opened_store(settings, vectorizer, log) as store,
-        keeping_accounts(settings, "ai-gateway-indexer", admin, log, tenants) as accounts,
-    ):
+    async with AsyncExitStack() as stack:
+        log = topics.log = await stack.enter_async_context(opened_event_log(settings))
+        store = await stack.enter_async_context(opened_store(settings, vectorizer, log))
+        accounts = await stack.enter_async_context(
+            keeping_accounts(settings, "ai-gateway-indexer", admin, log, tenants)
+        )
         # An event of a tenant that is only not known yet is no dead letter.
         await tenants.loaded()
         count = StoredUsers(log, store, accounts.topic, tenants)

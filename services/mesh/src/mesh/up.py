@@ -87,7 +87,7 @@ async def _run(settings: MeshSettings, ports: Sequence[socket.socket]) -> None:
 
 
 async def _ensure_topics(settings: MeshSettings) -> None:
-    """Make the topics where the log is in Kafka. Raises StartError where they differ."""
+    """Make the topics where the log is in Kafka. Raises StartError where one would lose events."""
     connection = kafka_connection(settings)
     if connection is None:
         return
@@ -100,10 +100,10 @@ async def _ensure_topics(settings: MeshSettings) -> None:
             f"the event log is not there: {error.detail} (MESH_KAFKA_BOOTSTRAP_SERVERS)"
         ) from None
     for state in states:
-        if state.differs:
+        if state.refuses:
             raise StartError(
-                f"the topic {state.name} {'; '.join(state.differs)}: choose other names with"
-                " MESH_KAFKA_PREFIX, or remove it where nobody needs it"
+                f"the topic {state.name} {'; '.join(state.differs)}: `mesh topics ensure` says what"
+                " to do; or choose other names with MESH_KAFKA_PREFIX"
             )
 
 

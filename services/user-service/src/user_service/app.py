@@ -8,7 +8,7 @@ from importlib.metadata import version
 from starlette.applications import Starlette
 
 from meshkit.backends import opened_event_log, position_sealer
-from meshkit.events.log import EventLog
+from meshkit.events.log import USAGE, USER_EVENTS, EventLog
 from meshkit.events.position import PositionSealer
 from meshkit.limits.limiter import Limiter
 from meshkit.membership.composition import joining
@@ -18,7 +18,7 @@ from meshkit.tenancy.identity import TenantContext
 from meshkit.tenancy.source import TenantSource
 from meshkit.usage.accounts import Accounts
 from meshkit.usage.composition import keeping_accounts
-from meshkit.web.admin import NO_PART, AdminPart, at_start, create_admin_app
+from meshkit.web.admin import NO_PART, AdminPart, create_admin_app, event_log_check, topics_detail
 from meshkit.web.application import Application
 from meshkit.web.authentication import Authenticator, HeaderAuthenticator
 from meshkit.web.common import with_common_operations
@@ -92,12 +92,12 @@ def create_admin(
 ) -> Starlette:
     """Return the application of the admin port, with the parts of all services of the process."""
     checks = {
-        "event-log": at_start(log.log_id),
+        "event-log": event_log_check(log, (USER_EVENTS, USAGE)),
         "tenants": tenants.check,
         "usage": accounts.topic.check,
         **more.checks,
     }
-    details = {"policies": tenants.freshness, **more.details}
+    details = {"policies": tenants.freshness, "topics": topics_detail(log), **more.details}
     routes = [usage_route(accounts), *erasure_routes(tenants, *parts), *more.routes]
     return create_admin_app(checks, details=details, routes=routes)
 

@@ -5,8 +5,11 @@ without a value: that is what compaction understands, and what an index made aga
 obeys. A key is the tenant's if it begins with `<tenantUid>/`, to the last sign; bare events that
 others have put under keys of their own are not found here.
 
-Only keys of this tenant are kept in memory, of one partition at a time. Doing it again does
-nothing. Nobody may be writing for the tenant any more: the caller has fenced it.
+A key may lie in two partitions: another client put it there, an older version did, or partitions
+were added. Compaction works by partition, so the tombstone goes to each where the key is alive.
+
+Only keys of this tenant are kept in memory, of one partition at a time, and a hash of each. Doing
+it again does nothing. Nobody may be writing for the tenant any more: the caller has fenced it.
 """
 
 import asyncio
@@ -34,13 +37,6 @@ class KeyCount:
     keys: int = 0
     tombstoned: int = 0
     remaining: int = 0
-
-    def __add__(self, other: "KeyCount") -> "KeyCount":
-        return KeyCount(
-            self.keys + other.keys,
-            self.tombstoned + other.tombstoned,
-            self.remaining + other.remaining,
-        )
 
 
 class KeyEraser:
@@ -82,19 +78,24 @@ class KeyEraser:
             log.warning("key_scan_failed", tenant=key[0].tenant_id, reason=str(error))
 
     async def _whole_log(self, tenant: TenantContext, *, write: bool) -> KeyCount:
-        total = KeyCount()
+        # Hashes of 64 bits: a key that lies in two partitions is one key.
+        keys: set[int] = set()
+        tombstoned: set[int] = set()
+        alive: set[int] = set()
         async with self._one_at_a_time, scanning(self._log) as scan:
             for partition in scan.partitions:
-                keys, alive = await _keys(tenant, scan, partition)
-                ended = len(alive) if write else 0
+                found = await _keys(tenant, scan, partition)
+                living = [key for key, lives in found.items() if lives]
+                keys.update(map(hash, found))
                 if write:
-                    await self._end(tenant, alive, partition)
-                total += KeyCount(keys, ended, len(alive) - ended)
-        return total
+                    await self._end(tenant, living, partition)
+                    tombstoned.update(map(hash, living))
+                else:
+                    alive.update(map(hash, living))
+        return KeyCount(len(keys), len(tombstoned), len(alive))
 
     async def _end(self, tenant: TenantContext, keys: Sequence[bytes], partition: int) -> None:
-        """Publish a tombstone for each key, to the partition in which it lives: a key may have
-        records in several, and each of them is compacted by itself."""
+        """Publish a tombstone for each key, into the partition where it was found."""
         for start in range(0, len(keys), _PUBLISHED_AT_ONCE):
             some = keys[start : start + _PUBLISHED_AT_ONCE]
             tombstones = [self._tombstone(tenant, key, partition) for key in some]
@@ -114,13 +115,11 @@ class KeyEraser:
         return NewRecord(key, None, to_record(event).headers, partition)
 
 
-async def _keys(
-    tenant: TenantContext, scan: UserKeyScan, partition: int
-) -> tuple[int, list[bytes]]:
-    """Return how many keys of the tenant a partition has, and those that are alive."""
+async def _keys(tenant: TenantContext, scan: UserKeyScan, partition: int) -> dict[bytes, bool]:
+    """Return the keys of the tenant in a partition, each with whether it is alive there."""
     mine = tenant.tenant_uid.encode()
     newest_lives: dict[bytes, bool] = {}
     async for uid, record in scan.records(partition):
         if uid == mine:
             newest_lives[record.key] = record.value is not None
-    return len(newest_lives), [key for key, lives in newest_lives.items() if lives]
+    return newest_lives

@@ -17,18 +17,20 @@ from meshkit.events.asyncapi_foreign import (
     or_null,
     tombstone_message,
 )
+from meshkit.events.asyncapi_keys import (
+    KEY,
+    KEY_OF_A_LETTER,
+    KEY_OF_OTHERS,
+    ONE_PARTITION,
+    key_binding,
+)
 from meshkit.events.dead_letters import ATTEMPTS, REASON, SOURCE_PLACE
 from meshkit.events.envelope import SOURCE, EventType, UserData
-from meshkit.events.kafka_topics import topic_config
 from meshkit.events.log import TOPICS, USER_EVENTS, USER_EVENTS_DLQ
+from meshkit.events.topic_rules import topic_config
 from meshkit.tenancy.identity import TENANT_ID_PATTERN, TENANT_UID_PATTERN
 
 _TRACEPARENT_PATTERN = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
-_KEY = {
-    "type": "string",
-    "description": "`<tenantUid>/<userId>`: all events of a user are in one partition, in order.",
-    "examples": ["0b5a4c1e-7d53-4d0a-9a57-2f1d0c1f8a11/alice-1"],
-}
 _ATTRIBUTES: dict[str, Any] = {
     "ce_specversion": {"type": "string", "const": "1.0"},
     "ce_id": {"type": "string", "minLength": 1, "description": "Identity of the event."},
@@ -61,7 +63,7 @@ def asyncapi_document() -> dict[str, Any]:
         **{_name(kind): _event_message(kind) for kind in EventType},
         "structuredCloudEvent": _structured_message(),
         "bareUser": _bare_message(),
-        "tombstone": tombstone_message({"kafka": {"key": _KEY, "bindingVersion": "0.5.0"}}),
+        "tombstone": tombstone_message(key_binding(KEY)),
         "deadLetter": _dead_letter_message(),
     }
     written = [_name(kind) for kind in EventType]
@@ -177,7 +179,7 @@ def _event_message(kind: EventType) -> dict[str, Any]:
         "contentType": "application/json",
         "headers": headers,
         "payload": {"type": "null"} if deleted else {"$ref": "#/components/schemas/UserData"},
-        "bindings": {"kafka": {"key": _KEY, "bindingVersion": "0.5.0"}},
+        "bindings": key_binding(KEY),
     }
 
 
@@ -203,6 +205,7 @@ def _structured_message() -> dict[str, Any]:
                 **DATA_OF_OTHERS,
             },
         },
+        "bindings": key_binding(KEY_OF_OTHERS),
     }
 
 
@@ -218,6 +221,7 @@ def _bare_message() -> dict[str, Any]:
             "required": ["tenantId", "email", "name"],
             "properties": _user_data_schema()["properties"],
         },
+        "bindings": key_binding(KEY_OF_OTHERS),
     }
 
 
@@ -237,6 +241,7 @@ def _dead_letter_message() -> dict[str, Any]:
         "summary": "The record with key, value and headers byte for byte; these are added",
         "headers": {"type": "object", "required": list(added), "properties": added},
         "payload": {},
+        "bindings": key_binding(KEY_OF_A_LETTER, ONE_PARTITION),
     }
 
 

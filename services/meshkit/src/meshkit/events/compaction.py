@@ -1,5 +1,9 @@
 """Compaction of the embedded log: of each key only the newest record stays.
 
+A key's newest record is the newest of all partitions. Kafka compacts each partition by itself, and
+keeps an older record of a key that lies in two; here the older one goes, and a tombstone ends the
+key wherever it lies. So keys that an older version put into other partitions need no migration.
+
 As in Kafka: a pass runs when at least half of a topic is dirty (appended since the last pass), so
 its cost is a constant per record appended. It notes the newest offset of each dirty key in a
 temporary table, deletes what is older, and lets a tombstone go when it is older than the

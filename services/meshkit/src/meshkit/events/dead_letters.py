@@ -11,9 +11,9 @@ only where nothing newer has been said about its user since, else it would undo 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from meshkit.events.log import USER_EVENTS_DLQ, EventLog, NewRecord, Position, Record
+from meshkit.events.log import USER_EVENTS_DLQ, EventLog, NewRecord, Position, Reader, Record
 from meshkit.events.reading import tenant_id_of
-from meshkit.events.scanning import read_all
+from meshkit.events.scanning import first_since, read_all
 
 _PREFIX = "mesh_dlq_"
 REASON, SOURCE_PLACE, ATTEMPTS = f"{_PREFIX}reason", f"{_PREFIX}source", f"{_PREFIX}attempts"
@@ -84,7 +84,8 @@ async def dead_letters(log: EventLog) -> list[DeadLetter]:
 
 
 async def superseded(log: EventLog, letters: Iterable[DeadLetter]) -> set[str]:
-    """Return the places of the letters about whose users something newer has been said.
+    """Return the places of the letters about whose users something newer has been said, in
+    whatever partition.
 
     Reads the log on from the oldest of them. Raises LogUnavailable.
     """
@@ -93,17 +94,40 @@ async def superseded(log: EventLog, letters: Iterable[DeadLetter]) -> set[str]:
         by_topic.setdefault(letter.topic, []).append(letter)
     found: set[str] = set()
     for topic, group in by_topic.items():
-        starts: dict[int, int] = {}
-        by_key: dict[bytes, list[DeadLetter]] = {}
-        for letter in group:
-            partition, offset = letter.source.partition, letter.source.offset + 1
-            starts[partition] = min(offset, starts.get(partition, offset))
-            by_key.setdefault(letter.record.key, []).append(letter)
+        by_key: dict[bytes, list[tuple[DeadLetter, int]]] = {}
+        ends = await log.ends(topic)
+        reader = log.reader(topic)
+        try:
+            taken = [await _taken_ms(reader, letter) for letter in group]
+            starts = {
+                partition: await first_since(reader, partition, both, min(taken))
+                for partition, both in ends.items()
+            }
+        finally:
+            await reader.close()
+        for letter, taken_ms in zip(group, taken, strict=True):
+            by_key.setdefault(letter.record.key, []).append((letter, taken_ms))
         async for record in read_all(log, topic, starts):
-            for letter in by_key.get(record.key, ()):
-                if record.offset > letter.source.offset:
+            for letter, taken_ms in by_key.get(record.key, ()):
+                if _is_newer(record, letter.source, taken_ms):
                     found.add(letter.place)
     return found
+
+
+async def _taken_ms(reader: Reader, letter: DeadLetter) -> int:
+    """Return when the log took what became a letter: a little before the letter, where compaction
+    has removed it."""
+    source = letter.source
+    records = (await reader.read(source.partition, source.offset, 1)).records
+    if records and records[0].offset == source.offset:
+        return records[0].timestamp_ms
+    return letter.record.timestamp_ms
+
+
+def _is_newer(record: Record, source: Position, taken_ms: int) -> bool:
+    if record.partition == source.partition:
+        return record.offset > source.offset
+    return (record.timestamp_ms, record.partition) > (taken_ms, source.partition)
 
 
 async def replay(log: EventLog, letter: DeadLetter) -> Position:
@@ -113,10 +137,14 @@ async def replay(log: EventLog, letter: DeadLetter) -> Position:
     """
     before = await log.ends(letter.topic)
     position = await log.publish(letter.topic, letter.original)
-    _, start = before[position.partition]
     between: Record | None = None
-    async for record in read_all(log, letter.topic, {position.partition: start}):
-        if record.key == letter.record.key and record.offset < position.offset:
+    # In every partition: another client may put the same user into another one.
+    async for record in read_all(log, letter.topic, {n: end for n, (_, end) in before.items()}):
+        place = Position(record.partition, record.offset)
+        if record.key != letter.record.key or place == position:
+            continue
+        later = place.partition == position.partition and place.offset > position.offset
+        if not later and (between is None or record.timestamp_ms >= between.timestamp_ms):
             between = record
     if between is not None:
         again = NewRecord(between.key, between.value, between.headers)

@@ -11,6 +11,7 @@ from typing import Any
 # Records are bounded far below this by the services; a dead letter is one with headers added.
 RECORD_BYTES_MOST = 2 * 1024 * 1024
 DELIVERY_SECONDS = 10.0
+METADATA_REFRESH_MS = 5_000
 
 _SAID_AGAIN_SECONDS = 30.0
 
@@ -65,6 +66,12 @@ class KafkaConnection:
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1000,
             "log.connection.close": False,
+            # A broker with `auto.create.topics.enable` makes a topic that a producer or an admin
+            # client asks about, with its own defaults: a week later the events are gone. Documented
+            # for consumers; librdkafka 2.16 obeys it in every client.
+            "allow.auto.create.topics": False,
+            # Partitions that somebody adds are noticed so soon; the default is five minutes.
+            "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
             "logger": librdkafka_log,
         }
 
@@ -73,8 +80,9 @@ class KafkaConnection:
         return self.settings() | {
             "acks": "all",
             "enable.idempotence": True,
-            # CRC-32, as the embedded log has it.
-            "partitioner": "consistent",
+            # As the Java client does, and the embedded log (`partition`). Not `murmur2_random`: it
+            # differs for records without a key only, and all of ours have one.
+            "partitioner": "murmur2",
             "compression.type": "lz4",
             # Long enough to share a request with others that come now, short beside its way.
             "linger.ms": 1,
@@ -105,4 +113,10 @@ class KafkaConnection:
         }
 
 
-__all__ = ["DELIVERY_SECONDS", "RECORD_BYTES_MOST", "KafkaConnection", "librdkafka_log"]
+__all__ = [
+    "DELIVERY_SECONDS",
+    "METADATA_REFRESH_MS",
+    "RECORD_BYTES_MOST",
+    "KafkaConnection",
+    "librdkafka_log",
+]

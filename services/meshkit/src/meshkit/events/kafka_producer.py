@@ -16,9 +16,11 @@ from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_config import DELIVERY_SECONDS, KafkaConnection
 from meshkit.events.log import NewRecord, Position
 
+PARTITION_UA = -1
+"""The partition that belongs to the key, in librdkafka's words: unassigned."""
+
 _RETRY_AFTER_SECONDS = 1.0
 _POLL_SECONDS = 0.1
-_BY_KEY = -1
 
 Report = tuple[asyncio.Future[Position], Position | LogUnavailable]
 
@@ -35,12 +37,15 @@ class KafkaProducer:
         self._thread = threading.Thread(target=self._poll, name="kafka-reports", daemon=True)
         self._thread.start()
 
-    async def publish(self, topic: str, records: Sequence[NewRecord]) -> Sequence[Position]:
+    async def publish(
+        self, topic: str, records: Sequence[NewRecord], partition: int = PARTITION_UA
+    ) -> Sequence[Position]:
         """Return the records' places once all in-sync replicas have them.
 
+        Where a record names no partition it goes to `partition`, which is its key's by default.
         Raises LogUnavailable where any of them was not acknowledged; the others may be.
         """
-        futures = [self._produce(topic, record) for record in records]
+        futures = [self._produce(topic, record, partition) for record in records]
         if len(futures) == 1:
             return [await futures[0]]
         results = await asyncio.gather(*futures, return_exceptions=True)
@@ -59,7 +64,7 @@ class KafkaProducer:
         self._producer.purge()
         await asyncio.to_thread(self._thread.join)
 
-    def _produce(self, topic: str, record: NewRecord) -> asyncio.Future[Position]:
+    def _produce(self, topic: str, record: NewRecord, partition: int) -> asyncio.Future[Position]:
         future: asyncio.Future[Position] = self._loop.create_future()
         if self._closing:
             future.set_exception(_unavailable("the event log is closed"))
@@ -69,7 +74,7 @@ class KafkaProducer:
                 topic,
                 record.value,
                 record.key,
-                _BY_KEY if record.partition is None else record.partition,
+                partition if record.partition is None else record.partition,
                 headers=list(record.headers),
                 on_delivery=partial(self._on_delivery, future),
             )
@@ -97,7 +102,7 @@ class KafkaProducer:
             # An idempotent producer that has lost its place in the sequence never works again.
             self._producer = Producer(self._connection.producer_settings())
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-            return _unavailable("the topic does not exist yet (mesh topics ensure)")
+            return _unavailable("the topic does not exist (mesh topics ensure)")
         return _unavailable(f"the brokers did not acknowledge: {error.str()}")
 
     def _poll(self) -> None:
@@ -123,4 +128,4 @@ def _unavailable(detail: str) -> LogUnavailable:
     return LogUnavailable(detail, retry_after=_RETRY_AFTER_SECONDS)
 
 
-__all__ = ["KafkaProducer"]
+__all__ = ["PARTITION_UA", "KafkaProducer"]

@@ -1,34 +1,63 @@
-"""The topics in Kafka: made where they are missing, compared where they are there.
+"""The topics in Kafka: looked at, made where they are missing, repaired where that is safe.
 
-A topic that differs is reported and never changed: more partitions would send a user's later
-events to another partition than the earlier ones, and another clean-up policy would delete the
-system of record.
+Looking never makes a topic: no request here names one in a way that a broker with
+`auto.create.topics.enable` would take for a wish (`allow.auto.create.topics` is false for all of
+our clients, see `kafka_config`).
+
+Repaired is what keeps more than before. Setting `cleanup.policy` to `compact` on a topic that has
+records drops all but the newest of each key, and is only done where it was asked for: the topic may
+be somebody else's. The number of partitions is never changed.
 """
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from meshkit.errors import LogUnavailable
-from meshkit.events.compaction import DELETE_RETENTION_MS
 from meshkit.events.kafka_calls import called
-from meshkit.events.kafka_config import RECORD_BYTES_MOST, KafkaConnection
+from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.log import TOPICS, TopicSpec
+from meshkit.events.topic_rules import Difference, FoundTopic, differences, topic_config
 
 _CALL_SECONDS = 5.0
 _BROKER_DEFAULT = -1
+_NOT_ALLOWED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """What was found: `created` now, or there already, and then how it `differs`, each difference
-    as one sentence."""
+    """What was found: `created` now, or there already; what was `repaired`, each as one sentence;
+    and how it still differs (`remaining`)."""
 
     name: str
     created: bool
-    differs: tuple[str, ...] = ()
+    remaining: tuple[Difference, ...] = ()
+    repaired: tuple[str, ...] = ()
+
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """Each difference as one sentence."""
+        return tuple(difference.text for difference in self.remaining)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether publishing to the topic would lose events, and is refused."""
+        return any(difference.refuses for difference in self.remaining)
 
 
 async def ensure_topics(
@@ -36,16 +65,18 @@ async def ensure_topics(
     topics: Iterable[TopicSpec] = TOPICS,
     *,
     replication: int = _BROKER_DEFAULT,
+    fix: bool = False,
 ) -> list[TopicState]:
-    """Make the topics that are missing, with so many replicas, and compare the others.
+    """Make the topics that are missing, with so many replicas, and repair the others.
 
-    Raises LogUnavailable where the brokers do not answer or refuse.
+    With `fix`, also where that drops records: all but the newest of each key. Raises
+    LogUnavailable where the brokers do not answer or refuse.
     """
     causes: list[KafkaError] = []
     admin = AdminClient(connection.settings() | {"error_cb": causes.append})
     try:
         return await called(
-            lambda: _ensure(connection, admin, tuple(topics), replication), "kafka-topics"
+            lambda: _ensure(connection, admin, tuple(topics), replication, fix), "kafka-topics"
         )
     except KafkaException as error:
         # That nobody answers is the outcome; a certificate or a password may be the cause.
@@ -56,16 +87,28 @@ async def ensure_topics(
         raise LogUnavailable(detail, retry_after=1.0) from None
 
 
-def topic_config(topic: TopicSpec) -> dict[str, str]:
-    """Return the settings that a topic has to have in Kafka."""
-    return {
-        "cleanup.policy": "compact" if topic.compact else "delete",
-        "retention.ms": "-1",
-        "delete.retention.ms": str(DELETE_RETENTION_MS),
-        "max.message.bytes": str(RECORD_BYTES_MOST),
-        # A record's time is when the log took it, whatever the clock of the one who sent it.
-        "message.timestamp.type": "LogAppendTime",
-    }
+def look_at(admin: AdminClient, names: Iterable[str]) -> dict[str, FoundTopic | None]:
+    """Return the topics as they are in Kafka now, None for one that is not there.
+
+    Waits for the brokers; raises KafkaException.
+    """
+    described = admin.describe_topics(TopicCollection(list(names)), request_timeout=_CALL_SECONDS)
+    there = {}
+    found: dict[str, FoundTopic | None] = {}
+    for name, answer in described.items():
+        try:
+            there[name] = answer.result().partitions
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+            found[name] = None
+    if there:
+        brokers = len(admin.describe_cluster(request_timeout=_CALL_SECONDS).result().nodes)
+        configs = _configs(admin, there)
+        for name, partitions in there.items():
+            replicas = min((len(one.replicas) for one in partitions), default=0)
+            found[name] = FoundTopic(len(partitions), replicas, brokers, configs[name])
+    return found
 
 
 def _ensure(
@@ -73,58 +116,112 @@ def _ensure(
     admin: AdminClient,
     topics: tuple[TopicSpec, ...],
     replication: int,
+    fix: bool,
 ) -> list[TopicState]:
     wanted = {connection.prefix + topic.name: topic for topic in topics}
+    created = _create(admin, wanted, replication)
+    repaired = {}
+    found = look_at(admin, [name for name in wanted if name not in created])
+    for name, one in found.items():
+        if one is not None:
+            repaired[name] = _repair(admin, name, differences(wanted[name], one), one, fix)
+    states = []
+    for name in wanted:
+        if name in created:
+            states.append(TopicState(name, created=True))
+            continue
+        done, remaining = repaired.get(name, ((), (Difference("is gone again", refuses=True),)))
+        states.append(TopicState(name, False, remaining, done))
+    return states
+
+
+def _create(admin: AdminClient, wanted: Mapping[str, TopicSpec], replication: int) -> set[str]:
+    """Make what is missing; return the names."""
     there = admin.list_topics(timeout=_CALL_SECONDS).topics
-    created = {name for name in wanted if name not in there}
     new = [
-        NewTopic(name, wanted[name].partitions, replication, config=topic_config(wanted[name]))
-        for name in wanted
-        if name in created
+        NewTopic(name, topic.partitions, replication, config=topic_config(topic))
+        for name, topic in wanted.items()
+        if name not in there
     ]
-    for name, answer in (
-        admin.create_topics(new, request_timeout=_CALL_SECONDS).items() if new else ()
-    ):
+    created = set()
+    answers = admin.create_topics(new, request_timeout=_CALL_SECONDS) if new else {}
+    for name, answer in answers.items():
         try:
             answer.result()
+            created.add(name)
         except KafkaException as error:
+            # Another one has made it since: it is compared like any that was there.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-            # Another one has made it since: it is compared like any that was there.
-            created.discard(name)
-            there = admin.list_topics(timeout=_CALL_SECONDS).topics
-    found = [name for name in wanted if name not in created]
-    configs = _configs(admin, found)
-    return [
-        TopicState(name, created=True)
-        if name in created
-        else TopicState(
-            name, False, _differences(wanted[name], len(there[name].partitions), configs[name])
+    return created
+
+
+def _repair(
+    admin: AdminClient, name: str, differing: list[Difference], found: FoundTopic, fix: bool
+) -> tuple[tuple[str, ...], tuple[Difference, ...]]:
+    """Return what was repaired and what remains."""
+    if any(one.forgets for one in differing) and not fix:
+        fix = _is_empty(admin, name, found.partitions)
+    chosen = [one for one in differing if one.setting and (fix or not one.forgets)]
+    remaining = [
+        _with_way_out(
+            one,
+            "mesh topics ensure --fix sets it: then only the newest record of each"
+            " key stays, so do it where the topic is the mesh's alone",
         )
-        for name in wanted
+        if one.forgets and one not in chosen
+        else one
+        for one in differing
+        if one not in chosen
     ]
+    if not chosen:
+        return (), tuple(remaining)
+    entries = [
+        ConfigEntry(one.setting, one.wanted, incremental_operation=AlterConfigOpType.SET)
+        for one in chosen
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+    [answer] = admin.incremental_alter_configs([resource], request_timeout=_CALL_SECONDS).values()
+    try:
+        answer.result()
+    except KafkaException as error:
+        cause: KafkaError = error.args[0]
+        if cause.retriable() or cause.code() < 0:
+            raise
+        way_out = f"the brokers refuse to change it ({cause.str()})"
+        if cause.code() in _NOT_ALLOWED:
+            way_out = "this user may not change it: allow it AlterConfigs on the topic"
+        return (), tuple([*remaining, *(_with_way_out(one, way_out) for one in chosen)])
+    return tuple(f"{one.text}: set to {one.wanted}" for one in chosen), tuple(remaining)
 
 
-def _configs(admin: AdminClient, names: list[str]) -> dict[str, Mapping[str, str]]:
+def _with_way_out(one: Difference, way_out: str) -> Difference:
+    return Difference(one.text, one.refuses, one.setting, one.wanted, one.forgets, way_out)
+
+
+def _is_empty(admin: AdminClient, name: str, partitions: int) -> bool:
+    places = [TopicPartition(name, number) for number in range(partitions)]
+    ends = [
+        admin.list_offsets(dict.fromkeys(places, which), request_timeout=_CALL_SECONDS)
+        for which in (OffsetSpec.earliest(), OffsetSpec.latest())
+    ]
+    first, last = ({p.partition: a.result().offset for p, a in one.items()} for one in ends)
+    return first == last
+
+
+def _configs(admin: AdminClient, names: Iterable[str]) -> dict[str, Mapping[str, str] | None]:
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    if not resources:
-        return {}
     answers = admin.describe_configs(resources, request_timeout=_CALL_SECONDS)
-    return {
-        resource.name: {name: str(entry.value) for name, entry in answer.result().items()}
-        for resource, answer in answers.items()
-    }
+    return {resource.name: _config(answer) for resource, answer in answers.items()}
 
 
-def _differences(topic: TopicSpec, partitions: int, config: Mapping[str, str]) -> tuple[str, ...]:
-    differences = []
-    if partitions != topic.partitions:
-        differences.append(f"has {partitions} partitions, not {topic.partitions}")
-    for name, wanted in topic_config(topic).items():
-        # Brokers that do not know a setting do not list it.
-        if name in config and config[name] != wanted:
-            differences.append(f"has {name} {config[name]}, not {wanted}")
-    return tuple(differences)
+def _config(answer: Future[Any]) -> Mapping[str, str] | None:
+    try:
+        return {name: str(entry.value) for name, entry in answer.result().items()}
+    except KafkaException as error:
+        if error.args[0].code() in _NOT_ALLOWED:
+            return None
+        raise
 
 
-__all__ = ["TopicState", "ensure_topics", "topic_config"]
+__all__ = ["TopicState", "ensure_topics", "look_at"]

@@ -1,16 +1,18 @@
 """The port of the durable event log, in Kafka's own words.
 
-A topic has partitions; a record's key decides its partition, so records of one key keep their
-order. Offsets of a partition only ever grow; they may have gaps (compaction leaves them, and the
-embedded log numbers all partitions of a topic from one sequence). A consumer group remembers one
-offset per partition: the next record to read.
+A topic has partitions; a record's key decides its partition (`partition`), unless the record names
+one. Records of one partition keep their order. A key may lie in two partitions all the same: of
+another client, of an older version, or because partitions were added. Offsets of a partition only
+ever grow; they may have gaps (compaction leaves them, and the embedded log numbers all partitions
+of a topic from one sequence). A consumer group remembers one offset per partition: the next record
+to read.
 
 Promises every adapter keeps, and `tests/contract` checks: `publish` returns only when the record
 would survive a crash of the machine; a consumer sees each partition in offset order, from its
 committed offset on, at least once; compaction never removes the newest record of a key.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -23,7 +25,11 @@ USAGE = "mesh.usage"
 
 
 class NewRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record to publish. `value` None is a tombstone: compaction ends the key with it."""
+    """A record to publish. `value` None is a tombstone: compaction ends the key with it.
+
+    It goes to `partition` where one is named, for a key that was found there; else to the one that
+    belongs to its key.
+    """
 
     key: bytes
     value: bytes | None
@@ -72,7 +78,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """What a topic is like. `compact` keeps the newest record of each key, else all are kept."""
+    """What a topic is like. `compact` keeps the newest record of each key, else all are kept. With
+    one partition all readers have the same order: all records go to partition 0, also where others
+    were added."""
 
     name: str
     partitions: int = 12
@@ -211,6 +219,17 @@ class EventLog(Protocol):
 
         Raises LogUnavailable.
         """
+
+    async def check(self, topics: Collection[str]) -> str | None:
+        """Return why publishing to one of these topics is refused, None where it is not.
+
+        Names the topic, what is wrong with it, and the way out. It is None while the brokers are
+        only away: whether the topics are right is known from before.
+        """
+
+    def remarks(self) -> str:
+        """Return how the topics differ from what they have to be, also where nothing is refused
+        for it; empty where they do not."""
 
     async def log_id(self) -> str:
         """Return the identity of the log: another one's offsets mean nothing here.

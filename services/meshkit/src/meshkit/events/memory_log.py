@@ -1,7 +1,7 @@
 """An event log in memory, for tests: the port's promises without the disk."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 
 from meshkit.clock import unix_ms
 from meshkit.errors import LogUnavailable
@@ -79,6 +79,14 @@ class MemoryEventLog:
         _refuse_if(self._closed)
         partitions = self.partitions(topic)
         return {number: (0, len(records)) for number, records in enumerate(partitions)}
+
+    async def check(self, topics: Collection[str]) -> str | None:
+        """Return None: the topics are as they were made."""
+        return None
+
+    def remarks(self) -> str:
+        """Return nothing: the topics are as they were made."""
+        return ""
 
     async def log_id(self) -> str:
         """Return the identity of the log."""

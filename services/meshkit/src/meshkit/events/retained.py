@@ -1,12 +1,13 @@
 """Which tenants have users in the log though nobody has their uid any more.
 
 Their Tenants were deleted and their data was to stay. A key `<tenantUid>/<userId>` lives where its
-newest record has a value, as for whoever erases it. A uid counts as a tenant's only where an event
-under it names the very uid as its own: bare events that others have put under keys of theirs, with
-or without a `/`, make no tenant.
+newest record has a value; where it lies in two partitions, the newest of both by the log's time. A
+uid counts as a tenant's only where an event under it names the very uid as its own: bare events
+that others have put under keys of theirs, with or without a `/`, make no tenant.
 
-What is remembered of a key is a digest of eight bytes, and of one partition at a time; of a tenant
-that is there still nothing is. Names and uids come out, nothing that is about a person.
+What is remembered of a key is a digest of eight bytes, the partition and time of its newest record,
+and whether that has a value; of a tenant that is there still nothing is. Names and uids come out,
+nothing that is about a person.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 
 from meshkit.events.log import EventLog, Record
 from meshkit.events.reading import tenant_of
-from meshkit.events.scanning import OnScanned, UserKeyScan, scanning
+from meshkit.events.scanning import OnScanned, scanning
 from meshkit.tenancy.identity import TenantContext
 
 
@@ -37,11 +38,16 @@ async def retained_tenants(
     of last first. Reads all of `user.events`. Raises LogUnavailable.
     """
     passed_over = {uid.encode() for uid in in_use}
-    users: Counter[bytes] = Counter()
+    keys: dict[int, _Key] = {}
     newest: dict[bytes, _Newest] = {}
+    one_of_each: dict[bytes, bytes] = {}
     async with scanning(log, on_scanned) as scan:
         for partition in scan.partitions:
-            users.update(await _living(scan, partition, passed_over, newest))
+            async for uid, record in scan.records(partition):
+                if uid not in passed_over:
+                    _note_key(one_of_each.setdefault(uid, uid), record, keys)
+                    _note(uid, record, newest)
+    users = Counter(uid for _, _, uid in keys.values() if uid)
     found = [
         RetainedTenant(one.tenant, users[uid], datetime.fromtimestamp(one.timestamp_ms / 1000, UTC))
         for uid, one in newest.items()
@@ -59,23 +65,19 @@ class _Newest:
     tenant: TenantContext
 
 
-async def _living(
-    scan: UserKeyScan, partition: int, passed_over: Collection[bytes], newest: dict[bytes, _Newest]
-) -> Counter[bytes]:
-    """Return how many keys of each uid live in a partition; note the newest event of each."""
-    # By the key's own hash, a SipHash of 64 bits: of ten million keys no two are likely to share
-    # one (3e-6). The keys themselves would take several times the memory.
-    living: dict[int, bytes] = {}
-    one_of_each: dict[bytes, bytes] = {}
-    async for uid, record in scan.records(partition):
-        if uid in passed_over:
-            continue
-        if record.value is None:
-            living.pop(hash(record.key), None)
-        else:
-            living[hash(record.key)] = one_of_each.setdefault(uid, uid)
-        _note(uid, record, newest)
-    return Counter(living.values())
+# By the key's own hash, a SipHash of 64 bits: of ten million keys no two are likely to share one
+# (3e-6). The keys themselves would take several times the memory.
+_Key = tuple[int, int, bytes]
+"""Of a key's newest record: its partition, its time, and the uid; empty for a tombstone."""
+
+
+def _note_key(uid: bytes, record: Record, keys: dict[int, _Key]) -> None:
+    digest = hash(record.key)
+    partition, timestamp_ms, _ = keys.get(digest, (record.partition, 0, b""))
+    # Within a partition the order is that of the offsets, whatever a clock says.
+    if partition == record.partition or record.timestamp_ms >= timestamp_ms:
+        lives = record.value is not None
+        keys[digest] = (record.partition, record.timestamp_ms, uid if lives else b"")
 
 
 def _note(uid: bytes, record: Record, newest: dict[bytes, _Newest]) -> None:

@@ -2,8 +2,8 @@
 
 `scanning` reads `user.events` for whoever asks what is left of a tenant. The log is the system of
 record, so the answer takes all of it: partition by partition, in order, a chunk at a time. A key
-lives in one partition and its last record decides, so whatever was remembered of the keys of one
-partition can be dropped before the next.
+may lie in two partitions: in each of them the last record decides what is left there, and the
+newest of these by the log's time decides what the user is.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -85,6 +85,20 @@ async def read_all(log: EventLog, topic: str, starts: Mapping[int, int]) -> Asyn
         await reader.close()
 
 
+async def first_since(reader: Reader, partition: int, ends: tuple[int, int], since_ms: int) -> int:
+    """Return from where on all is read that a partition took at `since_ms` or later, and little
+    before it. `ends` are those of the partition. Raises LogUnavailable."""
+    first, end = ends
+    while end - first > _READ_MOST:
+        middle = (first + end) // 2
+        found = (await reader.read(partition, middle, 1)).records
+        if found and found[0].timestamp_ms < since_ms:
+            first = middle
+        else:
+            end = middle
+    return first
+
+
 async def _chunks(reader: Reader, partition: int, start: int, end: int) -> AsyncIterator[Chunk]:
     offset = start
     while offset < end:
@@ -95,4 +109,4 @@ async def _chunks(reader: Reader, partition: int, start: int, end: int) -> Async
         offset = chunk.end
 
 
-__all__ = ["OnScanned", "UserKeyScan", "key_uid", "read_all", "scanning"]
+__all__ = ["OnScanned", "UserKeyScan", "first_since", "key_uid", "read_all", "scanning"]

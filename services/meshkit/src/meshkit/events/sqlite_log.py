@@ -8,7 +8,7 @@ same file; their writes queue up at SQLite's lock.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -94,6 +94,14 @@ class SqliteEventLog:
             least_records=least_records,
             delete_retention_ms=delete_retention_ms,
         )
+
+    async def check(self, topics: Collection[str]) -> str | None:
+        """Return None: topics that differ are refused by `open`."""
+        return None
+
+    def remarks(self) -> str:
+        """Return nothing: topics that differ are refused by `open`."""
+        return ""
 
     async def log_id(self) -> str:
         """Return the identity of this log: another file has another one."""

@@ -3,7 +3,9 @@
 Whoever follows reads everything from the start, in the order that everybody reads it in. What is
 published can be waited for: its writer is called at the very place in the order where the record
 stands, when everything before it is known and nothing after. That place is the same for all, so two
-who claim the last of something at once both see who was first.
+who claim the last of something at once both see who was first. It is the order of partition 0: all
+is published there. What lies in others, of a topic that was made by accident, holds only until the
+same key is in partition 0.
 
 Nobody commits here: a restart reads the topic again, which compaction keeps short.
 """
@@ -39,6 +41,7 @@ class UsageTopic:
         self._log = event_log
         self._asked: dict[bytes, Callable[[], None]] = {}
         self._next: dict[int, int] = {}
+        self._in_order: set[bytes] = set()
         self._loaded = asyncio.Event()
         self._problem = "usage is not read yet"
 
@@ -134,6 +137,10 @@ class UsageTopic:
             # Read again after the group moved: what came later holds.
             return
         self._next[record.partition] = record.offset + 1
+        if record.partition == 0:
+            self._in_order.add(record.key)
+        elif record.key in self._in_order:
+            return
         self.counters.apply(record.key, record.value)
         for name, value in record.headers:
             if name == ASK and (here := self._asked.pop(value, None)) is not None:

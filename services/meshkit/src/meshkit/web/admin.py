@@ -6,7 +6,7 @@ traffic stays away until all hold. Its details say more, and decide nothing. Rou
 `/internal/` are for the other parts of the mesh.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from meshkit.errors import MeshError
+from meshkit.events.log import EventLog
 from meshkit.telemetry import metrics
 
 Check = Callable[[], Awaitable[str | None]]
@@ -60,6 +61,26 @@ def at_start(attempt: Callable[[], Awaitable[object]]) -> Check:
         return None
 
     return check
+
+
+def event_log_check(event_log: EventLog, topics: Collection[str]) -> Check:
+    """Return a check that holds once the log was there, and for as long as it takes events into
+    these topics.
+
+    Not `at_start` for the topics: one that is missing, or would lose what is accepted, does not
+    come right by itself, and has to be seen.
+    """
+    was_there = at_start(event_log.log_id)
+
+    async def check() -> str | None:
+        return await event_log.check(topics) or await was_there()
+
+    return check
+
+
+def topics_detail(event_log: EventLog) -> Detail:
+    """Return a detail that says how the topics differ from what they have to be."""
+    return lambda: event_log.remarks() or "as they have to be"
 
 
 def create_admin_app(
@@ -108,4 +129,13 @@ def _report(status: str, results: Mapping[str, str | None]) -> dict[str, object]
     }
 
 
-__all__ = ["NO_PART", "AdminPart", "Check", "Detail", "at_start", "create_admin_app"]
+__all__ = [
+    "NO_PART",
+    "AdminPart",
+    "Check",
+    "Detail",
+    "at_start",
+    "create_admin_app",
+    "event_log_check",
+    "topics_detail",
+]
