@@ -437,6 +437,22 @@ async def test_reader_reads_a_partition_from_anywhere_to_its_end(log: EventLog, 
         assert {r.partition for r in read} <= {partition}
 
 
+async def test_reader_answers_at_the_end_as_often_as_it_is_asked(log: EventLog) -> None:
+    positions = [await log.publish(TOPIC, record("k", str(n))) for n in range(3)]
+    partition, end = positions[0].partition, positions[-1].offset + 1
+    reader = log.reader(TOPIC)
+    async with asyncio.timeout(5):
+        while (await reader.read(partition, positions[0].offset, 100)).end < end:
+            await asyncio.sleep(0.05)
+        for _ in range(3):
+            assert list((await reader.read(partition, end, 100)).records) == []
+        later = await log.publish(TOPIC, record("k", "later"))
+        while not (found := (await reader.read(partition, end, 100)).records):
+            await asyncio.sleep(0.05)
+    assert [r.offset for r in found] == [later.offset]
+    await reader.close()
+
+
 async def test_reader_moves_no_group(log: EventLog) -> None:
     await log.publish(TOPIC, record("k"))
     partition = partition_of(b"k", 4)

@@ -36,6 +36,7 @@ class KafkaReader:
         self._thread = CallThread("kafka-rereader")
         self._partition = -1
         self._next = 0
+        self._told_end = False
         # Of the last chunk, with its end: whoever had room for half of it comes for the rest.
         self._kept: Sequence[Record] = ()
         self._resting: asyncio.TimerHandle | None = None
@@ -92,7 +93,8 @@ class KafkaReader:
             if rest:
                 whole = rest[-1] is kept[-1]
                 return Chunk(rest, self._next if whole else rest[-1].offset + 1)
-        if (partition, offset) != (self._partition, self._next):
+        # That a partition has ended is told once: whoever asks there again begins anew.
+        if (partition, offset) != (self._partition, self._next) or self._told_end:
             self._consumer.assign([TopicPartition(self._kafka_topic, partition, offset)])
         self._partition = -1
         records, end = self._fetched(offset, max_records)
@@ -105,12 +107,14 @@ class KafkaReader:
             raise LogUnavailable("the brokers do not answer", retry_after=1.0)
         records: list[Record] = []
         end = offset
+        self._told_end = False
         for message in (first, *self._consumer.consume(max_records - 1, 0)):
             error = message.error()
             if error is None:
                 records.append(to_record(self._topic, message))
                 end = records[-1].offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
+                self._told_end = True
                 # Also past records at the end that compaction has removed.
                 end = max(end, message.offset() or 0)
             else:

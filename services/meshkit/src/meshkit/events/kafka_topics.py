@@ -9,6 +9,7 @@ records drops all but the newest of each key, and is only done where it was aske
 be somebody else's. The number of partitions is never changed.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from meshkit.clock import monotonic
 from meshkit.errors import LogUnavailable
 from meshkit.events.kafka_calls import called
 from meshkit.events.kafka_config import KafkaConnection
@@ -32,6 +34,8 @@ from meshkit.events.log import TOPICS, TopicSpec
 from meshkit.events.topic_rules import Difference, FoundTopic, differences, topic_config
 
 _CALL_SECONDS = 5.0
+_KNOWN_SECONDS = 5.0
+_ASK_AGAIN_SECONDS = 0.05
 _BROKER_DEFAULT = -1
 _NOT_ALLOWED = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -153,7 +157,17 @@ def _create(admin: AdminClient, wanted: Mapping[str, TopicSpec], replication: in
             # Another one has made it since: it is compared like any that was there.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    _wait_until_known(admin, created)
     return created
+
+
+def _wait_until_known(admin: AdminClient, names: set[str]) -> None:
+    """The controller has made them; the broker that is asked next hears of it a moment later."""
+    give_up_at = monotonic() + _KNOWN_SECONDS
+    while names - admin.list_topics(timeout=_CALL_SECONDS).topics.keys():
+        if monotonic() > give_up_at:
+            return
+        time.sleep(_ASK_AGAIN_SECONDS)
 
 
 def _repair(
