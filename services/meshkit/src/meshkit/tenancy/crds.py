@@ -25,8 +25,8 @@ _RULES: Rules = {
             " nor burst",
         ),
         (
-            "!has(self.burst) || !has(self.requests) || self.burst >= self.requests",
-            "burst must not be below requests",
+            "!has(self.burst) || self.burst >= 1 || (has(self.requests) && self.requests == 0)",
+            "burst must be at least 1, unless requests is 0",
         ),
     ),
     "Quota": (
@@ -164,7 +164,8 @@ def _definition(
                             "type": "object",
                             "description": description,
                             "properties": properties,
-                            "required": ["spec"] if kind == "TenantPolicy" else [],
+                            # The API server drops an empty list: files hold what it stores.
+                            **({"required": ["spec"]} if kind == "TenantPolicy" else {}),
                             "x-kubernetes-validations": [_NAME_RULE],
                         }
                     },

@@ -16,6 +16,7 @@ _MESSAGES = {
     "missing": "is required",
     "string_pattern_mismatch": "has to be a DNS-1123 label: lower-case letters, digits, hyphens",
 }
+_PATTERN_OF = {"displayName": "must not contain control characters, such as a line break"}
 # Nobody reads more at once; a document made to have 60,000 must not cost seconds to report.
 _PROBLEMS_MOST = 20
 
@@ -51,6 +52,8 @@ def _parse(model: type[T], document: Mapping[str, Any]) -> T:
 
 def _problem(document: Any, error: Any) -> FieldProblem:
     message = _MESSAGES.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if error["type"] == "string_pattern_mismatch":
+        message = _PATTERN_OF.get(error["loc"][-1], message)
     return FieldProblem(_path(document, error["loc"]) or "document", message)
 
 
