@@ -79,7 +79,7 @@ def _tenant() -> dict[str, Any]:
         "A customer of the mesh: who it is, its plan, and what differs from that. Its name is the"
         " tenant id in headers, tokens and events.",
         spec,
-        status=_TENANT_STATUS,
+        status=TENANT_STATUS,
         columns=(
             ("Plan", ".spec.plan", "string", "The TenantPlan that it is on."),
             ("Ready", ready, "string", "Whether it is accepted and in force everywhere."),
@@ -188,7 +188,7 @@ def _count(description: str) -> dict[str, Any]:
     return {"type": "integer", "format": "int64", "description": description}
 
 
-_TENANT_STATUS: dict[str, Any] = {
+TENANT_STATUS: dict[str, Any] = {
     "type": "object",
     "description": "What the operator has found and done.",
     "properties": {
@@ -244,4 +244,4 @@ _TENANT_STATUS: dict[str, Any] = {
 }
 
 
-__all__ = ["VERSION", "crd_yaml", "crds"]
+__all__ = ["TENANT_STATUS", "VERSION", "crd_yaml", "crds"]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from meshkit.errors import FieldProblem
+from meshkit.tenancy.nulls import without_nulls
 from meshkit.tenancy.spec import Tenant, TenantPlan
 
 T = TypeVar("T", Tenant, TenantPlan)
@@ -41,7 +42,9 @@ def parse_plan(document: Mapping[str, Any]) -> TenantPlan:
 
 def _parse(model: type[T], document: Mapping[str, Any]) -> T:
     try:
-        return model.model_validate(document)
+        # By their names outside only: what the API server calls unknown is unknown here, too.
+        present = without_nulls(document, model)
+        return model.model_validate(present, by_alias=True, by_name=False)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         told = [_problem(document, problem) for problem in problems[:_PROBLEMS_MOST]]
