@@ -27,6 +27,7 @@ _LEADING = re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
 _CONTENT_AT_SEPARATOR = re.compile(r"^---[ \t]+[^#\s]", re.MULTILINE)
 _END = re.compile(r"^\.\.\.(?:[ \t][^\n]*)?\r?$\n?", re.MULTILINE)
 _AFTER_END = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*(?:#[^\n]*)?(?:\Z|---|\.\.\.)")
+_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
 _THOUSANDS = re.compile(r"[0-9]{3}")
 
 
@@ -89,6 +90,7 @@ class _Loader(Composer, yaml.CBaseLoader):
         yaml.CBaseLoader.__init__(self, text)
         Composer.__init__(self)
         self._depth = 0
+        self._text = text
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self._depth += 1
@@ -96,6 +98,17 @@ class _Loader(Composer, yaml.CBaseLoader):
             raise _refusal(f"it is nested deeper than {DEPTH_MOST} levels", parent)
         node = super().compose_node(parent, index)
         self._depth -= 1
+        return node
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        event = self.peek_event()
+        node = super().compose_scalar_node(anchor)
+        if isinstance(event, yaml.ScalarEvent) and event.tag == "!":
+            node.tag = STR
+        if node.style == '"' and _SLASH.search(
+            self._text, node.start_mark.index, node.end_mark.index
+        ):
+            raise _refusal("\\/ is an escape of JSON; write / alone", node)
         return node
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
@@ -202,10 +215,9 @@ def _refuse_what_kubectl_drops(text: str) -> None:
     start = leading.end() if leading else 0
     if text.startswith("%", start):
         raise InvalidYaml("it begins with a directive (%), which kubectl does not read")
-    for match in _CONTENT_AT_SEPARATOR.finditer(text):
-        if match.start() > start:
-            line = text.count("\n", 0, match.start()) + 1
-            raise InvalidYaml(f"line {line}: a document begins on the line after ---")
+    if match := _CONTENT_AT_SEPARATOR.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        raise InvalidYaml(f"line {line}: a document begins on the line after ---")
     for match in _END.finditer(text):
         if _AFTER_END.match(text, match.end()) is None:
             line = text.count("\n", 0, match.start()) + 1
