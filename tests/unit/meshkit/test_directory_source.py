@@ -131,6 +131,9 @@ async def test_emptied_file_keeps_its_tenants_and_is_a_problem_until_it_is_writt
     (problem,) = source.problems()
     assert "empty" in problem.message
     assert problem.kept
+    assert source.freshness().startswith(
+        "watched; not in force: 1, first a.yaml: the file is empty"
+    )
     assert requests_of(source, "tenant-a") == 10
     write(tmp_path, "a.yaml", limited("tenant-a", 4))
     await eventually(lambda: requests_of(source, "tenant-a") == 4)

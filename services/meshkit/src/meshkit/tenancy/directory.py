@@ -101,9 +101,17 @@ class DirectoryTenantSource:
         """Return None: a folder that has vanished leaves its tenants in force."""
         return None
 
+    def blank_files(self) -> Sequence[str]:
+        """Return the files without any document: whoever saw them before may know better."""
+        return [name for name, file in self._files.items() if file.blank]
+
     def freshness(self) -> str:
-        """Return that the folder is watched, or why not."""
-        return f"not watched: {self._trouble}" if self._trouble else "watched"
+        """Return that the folder is watched, or why not, and what in it is not in force."""
+        watched = f"not watched: {self._trouble}" if self._trouble else "watched"
+        if not (problems := self._outcome.problems):
+            return watched
+        first = problems[0]
+        return f"{watched}; not in force: {len(problems)}, first {first.source}: {first.message}"
 
     async def close(self) -> None:
         """Stop watching. The last policies stay readable."""
