@@ -31,7 +31,7 @@ START_SECONDS = 60
 TOKEN = "tests-are-masters"
 # Who may nothing that no role says.
 USERS = ("guest", "operator", "member")
-_CRDS = Path(__file__).parents[1] / "charts/tenant-operator/files/crds"
+CRDS = Path(__file__).parents[1] / "charts/tenant-operator/files/crds"
 
 
 def assets() -> Path | None:
@@ -146,9 +146,9 @@ class KubeApi:
 
     def install_crds(self) -> None:
         """Apply our CRDs and wait until their kinds are served."""
-        applied = self.kubectl("apply", "-f", str(_CRDS))
+        applied = self.kubectl("apply", "-f", str(CRDS))
         assert applied.returncode == 0, applied.stderr
-        for crd in _CRDS.glob("*.yaml"):
+        for crd in CRDS.glob("*.yaml"):
             name = f"crd/{crd.stem}.mesh.distributedai.io"
             waited = self.kubectl("wait", name, "--for=condition=Established", "--timeout=30s")
             assert waited.returncode == 0, waited.stderr
@@ -182,7 +182,7 @@ class KubeApi:
 
     def _lists_kinds(self) -> bool:
         shutil.rmtree(self._cache, ignore_errors=True)
-        return all(self.kubectl("explain", p.stem).returncode == 0 for p in _CRDS.glob("*.yaml"))
+        return all(self.kubectl("explain", p.stem).returncode == 0 for p in CRDS.glob("*.yaml"))
 
     def _ready(self) -> bool:
         context = ssl.create_default_context()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from meshkit.kube.objects import Conflict, Expired, KubeUnavailable, NotFound
 from meshkit.tenancy.kubernetes import KubernetesTenantSource
 from meshkit.tenancy.resources import POLICIES
 from policy_objects import make_all, policy, weight
+from silent_proxy import silent_proxy
 from waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -155,3 +157,61 @@ async def test_more_policies_than_fit_on_a_page_are_all_listed(
         async with KubernetesTenantSource(client) as source:
             await source.loaded()
             assert set(source.policies()) == set(names)
+
+
+@pytest.mark.timeout(180)
+async def test_watch_that_goes_silent_is_noticed_by_the_missing_bookmark(
+    kube_api: KubeApi,
+) -> None:
+    namespace = "silent"
+    assert kube_api.kubectl("create", "namespace", namespace).returncode == 0
+    direct = kube_api.connection(namespace)
+    async with silent_proxy(kube_api.port) as proxy:
+        through = replace(direct, url=f"https://127.0.0.1:{proxy.port}")
+        async with (
+            KubeClient(direct) as writer,
+            KubeClient(through) as client,
+            KubernetesTenantSource(client) as source,
+        ):
+            await writer.apply(POLICIES, policy("tenant-a"), manager="tests")
+            await source.loaded()
+            # By an event, so the watch is open.
+            await writer.apply(POLICIES, policy("tenant-a", 2), manager="tests")
+            await eventually(lambda: weight(source, "tenant-a") == 2)
+            await writer.apply(POLICIES, policy("tenant-a", 3), manager="tests")
+            await eventually(lambda: weight(source, "tenant-a") == 3)
+            await eventually(lambda: proxy.opened == 2)
+            opened = proxy.opened
+            proxy.silence()
+            began = time.monotonic()
+            await writer.apply(POLICIES, policy("tenant-a", 33), manager="tests")
+            while weight(source, "tenant-a") != 33:
+                assert time.monotonic() - began < 75, source.freshness()
+                await asyncio.sleep(0.1)
+            assert time.monotonic() - began > 30
+            assert source.staleness == 0.0
+            # One new connection, for the watch; what was idle is not asked again.
+            assert proxy.opened == opened + 1
+
+
+async def test_requests_over_silent_connections_end_and_the_next_ones_pass(
+    kube_api: KubeApi,
+) -> None:
+    namespace = "silent-calls"
+    assert kube_api.kubectl("create", "namespace", namespace).returncode == 0
+    direct = kube_api.connection(namespace)
+    async with silent_proxy(kube_api.port) as proxy:
+        through = replace(direct, url=f"https://127.0.0.1:{proxy.port}")
+        async with KubeClient(through) as client:
+            await client.apply(POLICIES, policy("tenant-a"), manager="tests")
+            await asyncio.gather(*(client.list(POLICIES) for _ in range(5)))
+            proxy.silence()
+            # As a renewal of a Lease, which cannot wait for as long as a list may take.
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await client.apply(POLICIES, policy("tenant-a", 2), manager="tests")
+            async with asyncio.timeout(5):
+                await client.apply(POLICIES, policy("tenant-a", 3), manager="tests")
+                await client.merge_patch(POLICIES, "tenant-a", {"metadata": {"labels": {"a": "b"}}})
+                listed, _ = await client.list(POLICIES)
+            assert listed[0]["spec"]["weight"]["value"] == 3

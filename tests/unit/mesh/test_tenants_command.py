@@ -104,6 +104,14 @@ def test_check_says_all_that_is_wrong_with_file_and_path(folder: Path) -> None:
     assert lines[2].startswith("c.yaml: ")
 
 
+@pytest.mark.parametrize("text", ["", "# tenant-z is to come\n"])
+def test_check_names_a_file_that_is_empty(folder: Path, text: str) -> None:
+    (folder / "z.yaml").write_text(text)
+    result = run("check", folder=folder)
+    assert result.exit_code == 1
+    assert result.output.startswith("z.yaml: z: file: the file is empty")
+
+
 def test_check_writes_problems_as_json(folder: Path) -> None:
     write(folder, "b.yaml", tenant_document("tenant-b", weight=0))
     result = run("check", "-o", "json", folder=folder)

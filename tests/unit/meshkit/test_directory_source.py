@@ -1,5 +1,6 @@
 """Tenants from a watched folder: what an edit, a mistake and a deletion do."""
 
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -122,13 +123,37 @@ async def test_plans_edit_reaches_its_tenants(
     assert source.get("tenant-a") is untouched
 
 
-async def test_emptied_file_is_given_time_before_its_tenants_go(
+async def test_emptied_file_keeps_its_tenants_and_is_a_problem_until_it_is_written(
     source: DirectoryTenantSource, tmp_path: Path
 ) -> None:
     (tmp_path / "a.yaml").write_text("")
-    await eventually(lambda: source.get("tenant-a") is None)
+    await eventually(lambda: bool(source.problems()))
+    (problem,) = source.problems()
+    assert "empty" in problem.message
+    assert problem.kept
+    assert source.freshness().startswith(
+        "watched; not in force: 1, first a.yaml: the file is empty"
+    )
+    assert requests_of(source, "tenant-a") == 10
     write(tmp_path, "a.yaml", limited("tenant-a", 4))
     await eventually(lambda: requests_of(source, "tenant-a") == 4)
+    assert source.problems() == ()
+
+
+async def test_list_without_items_deletes_the_tenants_of_its_file(
+    source: DirectoryTenantSource, tmp_path: Path
+) -> None:
+    write(tmp_path, "a.yaml", {"apiVersion": "v1", "kind": "List", "items": []})
+    await eventually(lambda: source.get("tenant-a") is None)
+    assert source.problems() == ()
+
+
+async def test_json_file_is_read(source: DirectoryTenantSource, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(json.dumps(limited("tenant-c", 5, displayName="\U0001f600")))
+    await eventually(lambda: requests_of(source, "tenant-c") == 5)
+    policy = source.get("tenant-c")
+    assert policy is not None
+    assert policy.display_name == "\U0001f600"
 
 
 async def test_name_in_two_files_is_refused_and_the_first_holds(

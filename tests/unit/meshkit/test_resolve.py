@@ -146,7 +146,7 @@ def test_equal_policies_have_equal_revisions() -> None:
         (write_limited(), f"{LIMITS}[users.write]"),
         (write_limited(requests=-1), f"{LIMITS}[users.write].requests"),
         (write_limited(requests=2**31), f"{LIMITS}[users.write].requests"),
-        (write_limited(requests=5, burst=4), f"{LIMITS}[users.write]"),
+        (write_limited(requests=5, burst=0), f"{LIMITS}[users.write]"),
         (write_limited(requests=5, unlimited=True), f"{LIMITS}[users.write]"),
         (write_limited(requests=5, windowSeconds=0), f"{LIMITS}[users.write].windowSeconds"),
         ({"quotas": [{"name": "storedUsers"}]}, "spec.quotas[storedUsers]"),

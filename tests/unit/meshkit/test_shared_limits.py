@@ -85,6 +85,18 @@ def test_no_traffic_gets_over_the_envelope_or_is_refused_what_there_is(
     simulate(replicas, scenario, burst=burst, seed=seed)
 
 
+@pytest.mark.parametrize("burst", [5, 10])
+@pytest.mark.parametrize("hot", [None, 1.0], ids=["uniform", "all"])
+def test_burst_below_the_rate_admits_what_one_bucket_would(burst: int, hot: float | None) -> None:
+    async def scenario(cluster: SimulatedCluster) -> None:
+        await cluster.traffic(10, 3 * RATE, spread(cluster, hot))
+        measured = cluster.tally.measured(cluster.limit)
+        assert measured.excess <= 1
+        assert 0.99 <= measured.ratio <= 1.01
+
+    simulate(4, scenario, burst=burst)
+
+
 def test_traffic_that_moves_every_two_seconds_admits_what_one_bucket_would() -> None:
     async def scenario(cluster: SimulatedCluster) -> None:
         for name in cluster.names:

@@ -54,7 +54,7 @@ def test_broken_plan_keeps_the_last_policy_and_names_both() -> None:
 
 
 def test_spec_that_no_schema_caught_keeps_the_last_policy() -> None:
-    broken = tenant(rateLimits=[{"name": "users.write", "requests": 5, "burst": 1}])
+    broken = tenant(rateLimits=[{"name": "users.write", "requests": 5, "burst": 0}])
     assert "rateLimits" in refused(decide(broken, None, GOOD), "InvalidSpec")
 
 

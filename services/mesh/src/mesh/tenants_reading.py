@@ -10,6 +10,7 @@ from mesh.tenants_status import Entry, Found
 from meshkit.errors import StartError
 from meshkit.telemetry.logs import configure_logging
 from meshkit.tenancy.directory import DirectoryTenantSource
+from meshkit.tenancy.source import TenantProblem
 from meshkit.tenancy.sources import namespace_in
 
 
@@ -44,6 +45,12 @@ async def read_uids(tenants: str, context: str | None = None) -> set[str]:
     return {entry.policy.tenant_uid for entry in found.entries.values() if entry.policy}
 
 
+_BLANK = (
+    "the file is empty; a service that has read tenants from it keeps them. To delete them, delete"
+    " the file"
+)
+
+
 def read_folder(folder: Path) -> Found:
     """Return all tenants of a folder. Raises StartError where there is none."""
     # What is wrong is shown by whoever asked; the log would only say it twice.
@@ -51,6 +58,8 @@ def read_folder(folder: Path) -> Found:
     source = DirectoryTenantSource(folder)
     source.load()
     policies = source.policies()
+    blank = [TenantProblem(file, Path(file).stem, "file", _BLANK) for file in source.blank_files()]
     return Found(
-        {name: Entry(name, policies[name]) for name in sorted(policies)}, source.problems()
+        {name: Entry(name, policies[name]) for name in sorted(policies)},
+        [*source.problems(), *blank],
     )

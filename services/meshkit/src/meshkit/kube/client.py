@@ -5,7 +5,6 @@ class of its own. A watch that starts where the last one ended, and notices that
 keeping up with policies within a quarter of a second rests on; so that part is ours.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Self
 
@@ -14,6 +13,7 @@ import msgspec
 
 from meshkit.kube.connection import KubeConnection
 from meshkit.kube.objects import (
+    KubeSilent,
     KubeUnavailable,
     NotFound,
     Object,
@@ -22,13 +22,14 @@ from meshkit.kube.objects import (
     WatchEvent,
     refusal,
 )
+from meshkit.kube.sessions import Sessions
 
-_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
-# The server ends a watch after so long; a connection that has died is noticed a little later.
+# The server ends a watch after so long.
 _WATCH_SECONDS = 240
-_CLOSING_SECONDS = 0.1
+# It sends a bookmark a minute: where none comes, the connection may be dead.
+WATCH_SILENCE_SECONDS = 70.0
+_SILENT = "the watch brought nothing for {:g} s, not even a bookmark"
 _PAGE = 500
-_LINE_BYTES = 4 * 1024 * 1024
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 
@@ -36,9 +37,12 @@ _MERGE = "application/merge-patch+json"
 class KubeClient:
     """Requests over keep-alive connections. An asynchronous context manager."""
 
-    def __init__(self, connection: KubeConnection) -> None:
+    def __init__(
+        self, connection: KubeConnection, watch_silence: float = WATCH_SILENCE_SECONDS
+    ) -> None:
         self._connection = connection
-        self._session: aiohttp.ClientSession | None = None
+        self._watch_silence = watch_silence
+        self._sessions: Sessions | None = None
 
     @property
     def namespace(self) -> str:
@@ -51,18 +55,12 @@ class KubeClient:
         return self._connection.pod_namespace
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            timeout=_TIMEOUT,
-            connector=aiohttp.TCPConnector(ssl=self._connection.tls, limit=16),
-            read_bufsize=_LINE_BYTES,
-        )
+        self._sessions = Sessions(self._connection.tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
-            # A TLS connection takes some turns of the loop to close (aiohttp, graceful shutdown).
-            await asyncio.sleep(_CLOSING_SECONDS)
+        if self._sessions is not None:
+            await self._sessions.close()
 
     async def list(
         self, resource: Resource, *, namespace: str | None = None, labels: str = ""
@@ -106,7 +104,8 @@ class KubeClient:
         """Yield what happens from `version` on, with bookmarks, until the server ends the watch.
 
         `opened` is called once the server has agreed, which may be long before the first event.
-        Raises Expired where the server does not remember that version, KubeUnavailable.
+        Raises Expired where the server does not remember that version, KubeUnavailable, KubeSilent
+        once not even a bookmark has come for more than a minute.
         """
         parameters = {
             "watch": "true",
@@ -114,20 +113,23 @@ class KubeClient:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_SECONDS),
         } | _selected(labels)
-        timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 20)
+        agreed = False
         try:
-            async with self._started().get(
+            async with self._started().watch(
                 self._connection.url + resource.path(namespace or self.namespace),
-                params=parameters,
+                silence=self._watch_silence,
+                parameters=parameters,
                 headers=await self._headers(),
-                timeout=timeout,
             ) as answer:
                 if answer.status != 200:
                     raise refusal(answer.status, await answer.read())
                 opened()
+                agreed = True
                 async for line in answer.content:
                     yield _event(line)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if agreed and isinstance(error, TimeoutError):
+                raise KubeSilent(_SILENT.format(self._watch_silence)) from None
             raise KubeUnavailable(_told(error)) from None
 
     async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Object:
@@ -206,7 +208,7 @@ class KubeClient:
         if document is not None:
             body, headers["content-type"] = msgspec.json.encode(document), content_type
         try:
-            async with self._started().request(
+            async with self._started().call(
                 method,
                 self._connection.url + path,
                 params=parameters,
@@ -225,9 +227,9 @@ class KubeClient:
         token = await self._connection.token()
         return {"authorization": f"Bearer {token}"} if token else {}
 
-    def _started(self) -> aiohttp.ClientSession:
-        assert self._session is not None, "use it in `async with`"  # noqa: S101
-        return self._session
+    def _started(self) -> Sessions:
+        assert self._sessions is not None, "use it in `async with`"  # noqa: S101
+        return self._sessions
 
 
 def _selected(labels: str) -> dict[str, str]:
@@ -245,4 +247,4 @@ def _told(error: Exception) -> str:
     return f"the API server does not answer ({type(error).__name__})"
 
 
-__all__ = ["KubeClient"]
+__all__ = ["WATCH_SILENCE_SECONDS", "KubeClient"]

@@ -15,6 +15,10 @@ class KubeUnavailable(Exception):
     """The API server does not answer, or cannot now."""
 
 
+class KubeSilent(KubeUnavailable):
+    """A watch brought nothing for so long that its connection may be dead."""
+
+
 class KubeRefused(Exception):
     """The API server understood and said no; the message is its own."""
 
@@ -83,6 +87,7 @@ __all__ = [
     "Conflict",
     "Expired",
     "KubeRefused",
+    "KubeSilent",
     "KubeUnavailable",
     "NotFound",
     "Object",

@@ -5,6 +5,8 @@
      └── the server has forgotten that ◄───┘
 
 Nothing is missed between two watches. Whatever goes wrong is told, and tried again a little later.
+A watch that goes silent is opened anew at once: that is trouble only where the server does not
+agree, since one that has just started, and has seen nothing happen, may leave a bookmark out.
 """
 
 import asyncio
@@ -15,7 +17,14 @@ from typing import NoReturn
 import structlog
 
 from meshkit.kube.client import KubeClient
-from meshkit.kube.objects import Expired, KubeRefused, KubeUnavailable, Resource, WatchEvent
+from meshkit.kube.objects import (
+    Expired,
+    KubeRefused,
+    KubeSilent,
+    KubeUnavailable,
+    Resource,
+    WatchEvent,
+)
 
 log = structlog.get_logger()
 
@@ -55,6 +64,9 @@ async def reflect(
             continue
         except Expired:
             version = ""
+            continue
+        except KubeSilent as silent:
+            log.info("watch_silent", resource=resource.plural, reason=str(silent))
             continue
         except (KubeUnavailable, KubeRefused) as error:
             troubled(error)

@@ -152,6 +152,11 @@ class Borrowing:
         self.low = -1
         self.heard_at = self.again_at = -math.inf
 
+    def retire(self) -> None:
+        """Ask for nothing more under this limit: it has changed. What is in hand goes back."""
+        self.offered = 0
+        self.until = -math.inf
+
     def _owed(self, now: float) -> float:
         return max(self.debt - (now - self.heard_at), 0.0)
 

@@ -53,7 +53,7 @@ class Lender:
         if not self.owns(key, limit):
             return Grant(0, 0.0, owned=False)
         if ask.back:
-            self._buckets.refund(key, limit, ask.back)
+            self._buckets.refund(key, ask.back)
         # Half of what is there beyond the need, divided: nobody holds what others wait for.
         share = 0.5 / self._peers.count
         return Grant(*self._buckets.lend(key, limit, ask.need, ask.least, share, ask.more))

@@ -174,6 +174,8 @@ class SharedLimiter:
         if known is not None and known.owner == owner and known.limit == limit:
             known.epoch, known.limit = peers.epoch, limit
             return known
+        if known is not None:
+            known.retire()
         borrowing = self._borrowed[key] = Borrowing(key, limit, owner, peers.epoch)
         return borrowing
 

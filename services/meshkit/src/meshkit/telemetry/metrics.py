@@ -83,7 +83,8 @@ FOREIGN_POINTS = Counter(
 POLICIES = Gauge("mesh_tenant_policies", "Tenant policies in force in this process.")
 POLICIES_STALENESS = Gauge(
     "mesh_policies_staleness_seconds",
-    "For how long nothing was heard from the API server that policies come from; 0 while watched.",
+    "Seconds since the API server that policies come from was last heard, once its watch is lost or"
+    " a bookmark is missing; 0 while it is watched.",
 )
 TENANT_PROBLEMS = Gauge("mesh_tenant_problems", "Tenants or plans declared but not in force.")
 RECONCILES = Counter(

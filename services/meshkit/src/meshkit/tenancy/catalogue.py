@@ -54,7 +54,7 @@ class Catalogue:
     def update(self, files: Mapping[str, TenantFile]) -> Outcome:
         """Return what is in force now that `files` (by name, in order) is all there is."""
         self._good = {
-            name: _with_last_good(file, self._good.get(name)) for name, file in files.items()
+            name: with_last_good(file, self._good.get(name)) for name, file in files.items()
         }
         problems = [problem for file in files.values() for problem in file.problems]
         self._plans = self._chosen("TenantPlan", lambda file: file.plans, self._plans, problems)
@@ -144,7 +144,7 @@ class Catalogue:
         return problem.name in self._policies or problem.name in self._plans
 
 
-def _with_last_good(file: TenantFile, before: TenantFile | None) -> TenantFile:
+def with_last_good(file: TenantFile, before: TenantFile | None) -> TenantFile:
     """Return `file` with its broken objects as they were when they were last valid."""
     if before is None or file is before or not file.problems:
         return file
@@ -157,4 +157,4 @@ def _with_last_good(file: TenantFile, before: TenantFile | None) -> TenantFile:
     return replace(file, tenants=tenants | file.tenants, plans=plans | file.plans)
 
 
-__all__ = ["Catalogue", "Outcome"]
+__all__ = ["Catalogue", "Outcome", "with_last_good"]

@@ -25,8 +25,8 @@ _RULES: Rules = {
             " nor burst",
         ),
         (
-            "!has(self.burst) || !has(self.requests) || self.burst >= self.requests",
-            "burst must not be below requests",
+            "!has(self.burst) || self.burst >= 1 || (has(self.requests) && self.requests == 0)",
+            "burst must be at least 1, unless requests is 0",
         ),
     ),
     "Quota": (
@@ -79,7 +79,7 @@ def _tenant() -> dict[str, Any]:
         "A customer of the mesh: who it is, its plan, and what differs from that. Its name is the"
         " tenant id in headers, tokens and events.",
         spec,
-        status=_TENANT_STATUS,
+        status=TENANT_STATUS,
         columns=(
             ("Plan", ".spec.plan", "string", "The TenantPlan that it is on."),
             ("Ready", ready, "string", "Whether it is accepted and in force everywhere."),
@@ -164,7 +164,8 @@ def _definition(
                             "type": "object",
                             "description": description,
                             "properties": properties,
-                            "required": ["spec"] if kind == "TenantPolicy" else [],
+                            # The API server drops an empty list: files hold what it stores.
+                            **({"required": ["spec"]} if kind == "TenantPolicy" else {}),
                             "x-kubernetes-validations": [_NAME_RULE],
                         }
                     },
@@ -187,7 +188,7 @@ def _count(description: str) -> dict[str, Any]:
     return {"type": "integer", "format": "int64", "description": description}
 
 
-_TENANT_STATUS: dict[str, Any] = {
+TENANT_STATUS: dict[str, Any] = {
     "type": "object",
     "description": "What the operator has found and done.",
     "properties": {
@@ -243,4 +244,4 @@ _TENANT_STATUS: dict[str, Any] = {
 }
 
 
-__all__ = ["VERSION", "crd_yaml", "crds"]
+__all__ = ["TENANT_STATUS", "VERSION", "crd_yaml", "crds"]

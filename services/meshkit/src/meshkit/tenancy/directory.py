@@ -1,8 +1,9 @@
-"""Tenants from a watched folder of YAML files.
+"""Tenants from a watched folder of YAML and JSON files.
 
 A saved file is in force within a fraction of a second, all of it at once for each tenant. A file
 or an object that is broken changes nothing: the last good policy stays, a problem says so, and one
-loud log line; the tenants of other files never notice. What is deleted is gone.
+loud log line; the tenants of other files never notice. What is deleted is gone, once it is sure
+that the file was not read while it was being written (`settling`).
 
 An event leads to a look at the files it names; anything unusual, and a timer, to a look at all of
 them. That makes editors' renames, symbolic links, mounted ConfigMaps and replaced folders all the
@@ -24,6 +25,7 @@ from meshkit.tenancy.catalogue import Catalogue, Outcome
 from meshkit.tenancy.folder import folder_identity, is_tenant_file, look
 from meshkit.tenancy.policy import TenantPolicy
 from meshkit.tenancy.report import changed_tenants, report
+from meshkit.tenancy.settling import Settling
 from meshkit.tenancy.source import TenantProblem, TenantSourceError
 from meshkit.tenancy.yaml_files import TenantFile
 
@@ -39,7 +41,8 @@ _CHECK_EVERY_MS = 200
 _LOOK_EVERY_SECONDS = 1.0
 # Looking at everything may take this share of the time, so that ten thousand files stay cheap.
 _LOOK_SHARE = 0.02
-_SETTLE_SECONDS = 0.05
+# What is due so soon is waited for; the next turn of the watch comes to the rest.
+_SOON_SECONDS = 0.15
 
 
 class DirectoryTenantSource:
@@ -51,8 +54,9 @@ class DirectoryTenantSource:
         self._folder = folder
         self._on_change = on_change
         self._clock = clock
+        self._read: dict[str, TenantFile] = {}
         self._files: dict[str, TenantFile] = {}
-        self._emptied: dict[str, TenantFile] = {}
+        self._settling = Settling()
         self._catalogue = Catalogue()
         self._outcome = Outcome({}, ())
         self._look_at_all_from = 0.0
@@ -97,9 +101,17 @@ class DirectoryTenantSource:
         """Return None: a folder that has vanished leaves its tenants in force."""
         return None
 
+    def blank_files(self) -> Sequence[str]:
+        """Return the files without any document: whoever saw them before may know better."""
+        return [name for name, file in self._files.items() if file.blank]
+
     def freshness(self) -> str:
-        """Return that the folder is watched, or why not."""
-        return f"not watched: {self._trouble}" if self._trouble else "watched"
+        """Return that the folder is watched, or why not, and what in it is not in force."""
+        watched = f"not watched: {self._trouble}" if self._trouble else "watched"
+        if not (problems := self._outcome.problems):
+            return watched
+        first = problems[0]
+        return f"{watched}; not in force: {len(problems)}, first {first.source}: {first.message}"
 
     async def close(self) -> None:
         """Stop watching. The last policies stay readable."""
@@ -142,8 +154,8 @@ class DirectoryTenantSource:
             names = {Path(path).name for _, path in changes}
             if self._clock() >= self._look_at_all_from or not all(map(_is_common, names)):
                 await self._refresh(None)
-            elif names:
-                await self._refresh(names)
+            elif names or self._settling.wait(self._clock()) == 0:
+                await self._refresh(names | self._settling.waiting)
 
     async def _refresh(self, only: set[str] | None) -> None:
         started = self._clock()
@@ -154,20 +166,15 @@ class DirectoryTenantSource:
             self._look_at_all_from = now + rest
         if outcome is not None:
             self._swap(outcome)
-        if self._emptied:
-            # An editor may be between truncating a file and writing it: look again first.
-            await asyncio.sleep(_SETTLE_SECONDS)
-            await self._refresh(set(self._emptied))
+        wait = self._settling.wait(self._clock())
+        if wait is not None and wait < _SOON_SECONDS:
+            await asyncio.sleep(wait)
+            await self._refresh(self._settling.waiting)
 
     def _resolved(self, only: set[str] | None) -> Outcome | None:
         """Return what is in force now, or None where no file changed. Raises OSError."""
-        files = look(self._folder, self._files | self._emptied, only)
-        emptied: dict[str, TenantFile] = {}
-        for name, file in files.items():
-            before = self._files.get(name)
-            if file.empty and before is not None and not before.empty and name not in self._emptied:
-                emptied[name], files[name] = file, before
-        self._emptied = emptied
+        self._read = look(self._folder, self._read, only)
+        files = self._settling.settle(self._read, self._clock())
         if files == self._files:
             return None
         self._files = files

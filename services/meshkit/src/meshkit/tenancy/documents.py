@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from meshkit.errors import FieldProblem
+from meshkit.tenancy.nulls import without_nulls
 from meshkit.tenancy.spec import Tenant, TenantPlan
 
 T = TypeVar("T", Tenant, TenantPlan)
@@ -16,6 +17,7 @@ _MESSAGES = {
     "missing": "is required",
     "string_pattern_mismatch": "has to be a DNS-1123 label: lower-case letters, digits, hyphens",
 }
+_PATTERN_OF = {"displayName": "must not contain control characters, such as a line break"}
 # Nobody reads more at once; a document made to have 60,000 must not cost seconds to report.
 _PROBLEMS_MOST = 20
 
@@ -40,7 +42,9 @@ def parse_plan(document: Mapping[str, Any]) -> TenantPlan:
 
 def _parse(model: type[T], document: Mapping[str, Any]) -> T:
     try:
-        return model.model_validate(document)
+        # By their names outside only: what the API server calls unknown is unknown here, too.
+        present = without_nulls(document, model)
+        return model.model_validate(present, by_alias=True, by_name=False)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         told = [_problem(document, problem) for problem in problems[:_PROBLEMS_MOST]]
@@ -51,6 +55,8 @@ def _parse(model: type[T], document: Mapping[str, Any]) -> T:
 
 def _problem(document: Any, error: Any) -> FieldProblem:
     message = _MESSAGES.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if error["type"] == "string_pattern_mismatch":
+        message = _PATTERN_OF.get(error["loc"][-1], message)
     return FieldProblem(_path(document, error["loc"]) or "document", message)
 
 

@@ -5,6 +5,7 @@ are beside them. Hidden files are passed over, so editors' drafts and the hidden
 mounted ConfigMap do not count; links count as what they point to.
 """
 
+import errno
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from meshkit.clock import unix_ms
 from meshkit.tenancy.yaml_files import Signature, TenantFile, read_file
 
-_SUFFIXES = (".yaml", ".yml")
+_SUFFIXES = (".yaml", ".yml", ".json")
 _UNSETTLED: Signature = ()
 # A file written again within one tick of the file system's clock keeps its signature, so one
 # read this soon after it was written is read once more.
@@ -41,9 +42,12 @@ def look(
         try:
             signed = _signature(path)
         except FileNotFoundError:
-            # Deleted; unless it is the folder that went, which raises here and deletes nobody.
+            # Deleted; unless it is the folder that went, which raises here and deletes nobody, or
+            # a link that points to nothing, which reading it will say.
             os.stat(folder)
-            continue
+            if not os.path.lexists(path):
+                continue
+            signed = (errno.ENOENT,)
         except OSError as error:
             # One file that cannot be reached is its own problem, which reading it will say.
             signed = (error.errno or 0,)

@@ -3,8 +3,9 @@
 List once, then watch: a change is in force as soon as its line is read, and then followers are told
 (`follow`). The watch starts again where it ended; where the server has forgotten that, all is
 listed anew and only what differs is swapped. While the API server is away the last policies stay in
-force, and `staleness` says for how long nothing was heard. A process that starts without an API
-server knows nobody and refuses everybody until it has listed once (ADR 0012).
+force, and `staleness` says for how long nothing was heard. The API server sends a bookmark at least
+once a minute, so a watch that goes silent is noticed soon after one is missing. A process that
+starts without an API server knows nobody and refuses everybody until it has listed once (ADR 0012).
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import structlog
 from pydantic import ValidationError
 
 from meshkit.clock import Clock, monotonic
-from meshkit.kube.client import KubeClient
+from meshkit.kube.client import WATCH_SILENCE_SECONDS, KubeClient
 from meshkit.kube.objects import Object, WatchEvent
 from meshkit.kube.reflector import reflect
 from meshkit.tasks import end
@@ -26,6 +27,9 @@ from meshkit.tenancy.resources import POLICIES
 from meshkit.tenancy.source import TenantProblem
 
 log = structlog.get_logger()
+
+# The watch itself ends a little sooner; this holds whatever keeps it from doing so.
+_SILENT_SECONDS = WATCH_SILENCE_SECONDS + 5
 
 
 class KubernetesTenantSource:
@@ -59,15 +63,18 @@ class KubernetesTenantSource:
 
     @property
     def staleness(self) -> float:
-        """For how many seconds nothing was heard from the API server; 0 while it is watched."""
-        return self._clock() - self._heard_at if self._trouble else 0.0
+        """For how many seconds nothing was heard from the API server; 0 while it is watched and
+        says something at least as often as bookmarks come."""
+        silent = self._clock() - self._heard_at
+        return silent if self._trouble or silent > _SILENT_SECONDS else 0.0
 
     def freshness(self) -> str:
         """Return when something was last heard, and what is in the way where it is."""
         heard = f"last heard {self._clock() - self._heard_at:.0f} s ago"
         if not self._listed.is_set():
             heard = "never heard"
-        return f"{heard}; not watched: {self._trouble}" if self._trouble else f"watched, {heard}"
+        trouble = self._trouble or ("bookmarks stay away" if self.staleness else "")
+        return f"{heard}; not watched: {trouble}" if trouble else f"watched, {heard}"
 
     def get(self, tenant_id: str) -> TenantPolicy | None:
         """Return the policy of the tenant called `tenant_id`, or None where there is none."""

@@ -25,6 +25,8 @@ QuotaName = Literal["storedUsers", "eventsPerDay", "llmTokensPerDay"]
 _INT32_MOST = 2_147_483_647
 # What every JSON reader takes exactly; the API server compares with bounds as floats.
 _SAFE_INTEGER_MOST = 2**53 - 1
+# Read by the API server (Go), by pydantic (Rust) and by readers of JSON Schema alike.
+_NO_CONTROL_CHARACTERS = r"^[^\x00-\x1F\x7F-\x9F]*$"
 
 
 class SpecPart(BaseModel):
@@ -52,7 +54,8 @@ class RateLimit(SpecPart):
         None,
         ge=0,
         le=_INT32_MOST,
-        description="So many requests at once; as many as `requests` where absent.",
+        description="So many requests at once; as many as `requests` where absent. Fewer than"
+        " `requests` spread them over the window.",
     )
     unlimited: bool = Field(False, description="True: there is no limit. Said, never implied.")
 
@@ -62,10 +65,8 @@ class RateLimit(SpecPart):
             raise ValueError(f"{self.name}: unlimited goes with neither requests nor burst")
         if not self.unlimited and self.requests is None:
             raise ValueError(f"{self.name}: either requests or unlimited: true is needed")
-        if self.requests is not None and self.burst is not None and self.burst < self.requests:
-            raise ValueError(
-                f"{self.name}: burst ({self.burst}) must not be below requests ({self.requests})"
-            )
+        if self.burst == 0 and self.requests != 0:
+            raise ValueError(f"{self.name}: burst must be at least 1, unless requests is 0")
         return self
 
 
@@ -125,7 +126,11 @@ class TenantSpec(Limits):
     """What is wanted for a tenant."""
 
     display_name: str | None = Field(
-        None, min_length=1, max_length=253, description="The tenant's name for people."
+        None,
+        min_length=1,
+        max_length=253,
+        pattern=_NO_CONTROL_CHARACTERS,
+        description="The tenant's name for people, without control characters.",
     )
     plan: str | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""One YAML file of tenants and plans: read, parsed, and every problem said.
+"""One YAML or JSON file of tenants and plans: read, parsed, and every problem said.
 
 A document that is wrong does not hide its neighbours in the file. Only regular files of a bounded
 size are read: a pipe would block for ever, a device would never end.
@@ -7,12 +7,13 @@ size are read: a pipe would block for ever, a device would never end.
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from meshkit.errors import FieldProblem
 from meshkit.tenancy.documents import InvalidDocument, parse_plan, parse_tenant
+from meshkit.tenancy.manifests import as_stored
 from meshkit.tenancy.source import TenantProblem
 from meshkit.tenancy.spec import GROUP, Tenant, TenantPlan
 from meshkit.tenancy.yaml_text import InvalidYaml, load_documents
@@ -26,7 +27,8 @@ Signature = tuple[int, ...]
 @dataclass(frozen=True, slots=True)
 class TenantFile:
     """What a file holds. `broken` names the objects in it that are not valid; `unreadable` says
-    that it is not even YAML, so that nothing is known of what it meant to hold."""
+    that it is not even YAML, so that nothing is known of what it meant to hold. A `blank` file has
+    no document at all."""
 
     signature: Signature
     tenants: dict[str, Tenant] = field(default_factory=dict)
@@ -34,17 +36,16 @@ class TenantFile:
     problems: tuple[TenantProblem, ...] = ()
     broken: frozenset[tuple[str, str]] = frozenset()
     unreadable: bool = False
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing at all in it, not even something wrong."""
-        return not (self.tenants or self.plans or self.problems)
+    blank: bool = False
+    inode: int = 0
+    size: int = 0
 
 
 def read_file(path: Path, signed: Signature) -> TenantFile:
     """Return what the file at `path` holds; never raises for its content."""
     try:
-        documents = load_documents(_text(path))
+        inode, content = _content(path)
+        documents = load_documents(content.decode("utf-8-sig"))
     except InvalidYaml as error:
         reason = str(error)
     except UnicodeDecodeError as error:
@@ -52,21 +53,22 @@ def read_file(path: Path, signed: Signature) -> TenantFile:
     except OSError as error:
         reason = error.strerror or type(error).__name__
     else:
-        return _collect(path.name, signed, documents)
+        return replace(_collect(path.name, signed, documents), inode=inode, size=len(content))
     problem = TenantProblem(path.name, path.stem, "file", f"the file cannot be read: {reason}")
     return TenantFile(signed, problems=(problem,), unreadable=True)
 
 
-def _text(path: Path) -> str:
+def _content(path: Path) -> tuple[int, bytes]:
     # Non-blocking, for opening a pipe would otherwise wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise InvalidYaml("it is not a regular file")
         content = stream.read(FILE_MOST_BYTES + 1)
     if len(content) > FILE_MOST_BYTES:
         raise InvalidYaml(f"it is larger than {FILE_MOST_BYTES} bytes; split it")
-    return content.decode("utf-8-sig")
+    return status.st_ino, content
 
 
 def _collect(source: str, signed: Signature, documents: list[Any]) -> TenantFile:
@@ -90,17 +92,26 @@ def _collect(source: str, signed: Signature, documents: list[Any]) -> TenantFile
             problems.append(TenantProblem(source, name, "metadata.name", message))
         else:
             known[name] = parsed
-    return TenantFile(signed, tenants, plans, tuple(problems), frozenset(broken))
+    blank = all(document is None for document in documents)
+    return TenantFile(signed, tenants, plans, tuple(problems), frozenset(broken), blank=blank)
 
 
 def _flattened(documents: list[Any]) -> Iterator[Any]:
-    """Yield documents, and the items of Kubernetes' `List` in their place."""
+    """Yield documents, and the items of lists in their place, as kubectl does."""
     for document in documents:
+        if document is None:
+            continue
         items = document.get("items") if isinstance(document, dict) else None
-        if isinstance(items, list) and document.get("kind") == "List":
-            yield from items
-        elif document is not None:
+        if not isinstance(items, list):
             yield document
+            continue
+        kind = document.get("kind")
+        shared = {"apiVersion": document.get("apiVersion")}
+        if isinstance(kind, str):
+            shared["kind"] = kind.removesuffix("List")
+        for item in items:
+            named = isinstance(item, dict) and (item.get("kind") or item.get("apiVersion"))
+            yield item if named or not isinstance(item, dict) else shared | item
 
 
 def _identity(document: Any) -> tuple[str, str]:
@@ -117,9 +128,12 @@ def _parse(document: Any) -> Tenant | TenantPlan | None:
         raise InvalidDocument([FieldProblem("document", "has to be an object with fields")])
     kind, version = document.get("kind"), document.get("apiVersion")
     if kind == "Tenant":
-        return parse_tenant(document)
+        return parse_tenant(as_stored(document))
     if kind == "TenantPlan":
-        return parse_plan(document)
+        return parse_plan(as_stored(document))
+    if "items" in document:
+        # Perhaps all of them are comments; nothing is deleted by that.
+        raise InvalidDocument([FieldProblem("items", "has to be a list; [] where it is empty")])
     if isinstance(kind, str) and isinstance(version, str) and not version.startswith(GROUP):
         return None
     raise InvalidDocument([FieldProblem("kind", "has to be Tenant or TenantPlan")])
