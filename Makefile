@@ -160,6 +160,7 @@ up: ## Work on the mesh in the cluster, with Tilt: what is saved runs there
 .PHONY: e2e
 e2e: install ## Prove the mesh on the cluster of make cluster-up, in some minutes: it kills pods
 	@PYTHONPATH=tests $(BIN)/python tests/cluster.py
+	@$(BIN)/python tests/chart_tools.py helm3 helm4
 	@$(PYTEST) tests/e2e $(ARGS)
 
 .PHONY: e2e-tilt

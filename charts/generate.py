@@ -5,7 +5,8 @@
 
 A comment `# -- text` above a value describes it, as in helm-docs; `# @schema {json}` below that is
 laid over the schema that follows from the default: its type, whole numbers of 0 and more, and of a
-map nothing but the keys that are there. So a typo in a value is refused by its name.
+map nothing but the keys that are there. So a typo in a value is refused by its name. null is the
+same as empty where the default is empty, and refused where it is not.
 """
 
 import json
@@ -58,34 +59,61 @@ def comments(text: str) -> Paths:
 
 
 def schema_of(value: Any, said: Paths, path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the schema of a value that has this default."""
+    """Return the schema of a value that has this default.
+
+    Helm takes a key whose value is null out of the values. What may be empty may be that, too; for
+    the rest a template would find nothing where it needs something, so it is required.
+    """
     own = said.get(path, Said("", {}))
     schema: dict[str, Any] = {"description": own.description} if own.description else {}
+    empty = value in ("", [], {})
     if isinstance(value, dict):
-        schema |= {"type": "object", "additionalProperties": False}
-        if (
-            "properties" not in own.schema
-            and own.schema.get("additionalProperties", False) is False
+        schema |= {"type": ["object", "null"] if empty else "object", "additionalProperties": False}
+        if not {"properties", "additionalProperties"} & own.schema.keys() or (
+            value and own.schema.get("additionalProperties") is True
         ):
-            parts = {name: schema_of(part, said, (*path, name)) for name, part in value.items()}
-            schema["properties"] = parts
+            schema["properties"] = {k: schema_of(v, said, (*path, k)) for k, v in value.items()}
+            schema["required"] = [
+                name for name, part in schema["properties"].items() if "null" not in part["type"]
+            ]
     elif isinstance(value, list):
-        schema["type"] = "array"
+        schema |= {"type": ["array", "null"]} if empty else {"type": "array", "minItems": 1}
     else:
-        schema["type"] = _TYPES[type(value)]
-        if schema["type"] == "integer":
-            schema["minimum"] = 0
-    return schema | own.schema
+        name = _TYPES[type(value)]
+        schema["type"] = [name, "null"] if empty else name
+        schema |= {"integer": {"minimum": 0}, "string": {} if empty else {"minLength": 1}}.get(
+            name, {}
+        )
+    schema |= own.schema
+    if "null" in schema["type"] and "enum" in schema:
+        schema["enum"] = [*schema["enum"], None]
+    return schema
 
 
 def values_schema(chart: Path) -> str:
     """Return the values.schema.json of a chart."""
     text = (chart / "values.yaml").read_text()
     schema = schema_of(yaml.safe_load(text), comments(text))
-    # Helm gives it to each chart; its own names are those of the umbrella chart.
-    schema["properties"].setdefault("global", {"type": "object", "description": "Of all charts."})
+    if "global" not in schema["properties"]:
+        # Helm hands it to each part; by itself a part has none of it.
+        schema["properties"]["global"] = _optional(_global())
     document = {"$schema": "http://json-schema.org/draft-07/schema#", "title": chart.name}
     return json.dumps(document | schema, indent=2) + "\n"
+
+
+def _global() -> dict[str, Any]:
+    """Return the schema of what all charts share, as the umbrella chart has it."""
+    text = (CHARTS / "event-mesh/values.yaml").read_text()
+    return schema_of({"global": yaml.safe_load(text)["global"]}, comments(text))["properties"][
+        "global"
+    ]
+
+
+def _optional(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema that requires nothing."""
+    parts = {name: _optional(part) for name, part in schema.get("properties", {}).items()}
+    kept = {name: one for name, one in schema.items() if name != "required"}
+    return kept | ({"properties": parts} if parts else {})
 
 
 def rows(
@@ -116,7 +144,10 @@ def readme(chart: Path) -> str:
         lines += [f"| {d['repository']} | {d['name']} | {d['version']} |" for d in dependencies]
         lines += [""]
     lines += [
-        "How to install, upgrade and remove: [operations](../../docs/operations.md#on-kubernetes)."
+        "How to install, upgrade and remove: [operations](../../docs/operations.md#on-kubernetes).",
+        "Needs Helm 3.17 or newer, or Helm 4:"
+        " [how they differ](../../docs/operations.md#helm-3-and-helm-4).",
+        "null is the same as empty where the default is empty; elsewhere it is refused.",
     ]
     lines += ["", "## Values", "", "| Key | Type | Default | Description |", "|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows(yaml.safe_load(text), comments(text))]

@@ -1,6 +1,6 @@
-"""helm, helm-unittest and kubeconform for tests: from the PATH, else built by Go, pinned.
+"""Both majors of Helm, helm-unittest and kubeconform: from the PATH, else built by Go, pinned.
 
-    python tests/chart_tools.py       builds what is missing, once a version
+    python tests/chart_tools.py [TOOL ...]     builds what is missing, once a version
 
 `lack(tool)` says why there is none. A build that fails is no error here: the tests that need it are
 skipped by name. Modules come from where this machine's Go takes them, checked as it checks them.
@@ -11,12 +11,16 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache as once
 from pathlib import Path
 
 from cache import cache
 
+HELMS = ("helm3", "helm4")
+"""The majors of Helm that the charts work with."""
 MODULES = {
-    "helm": ("helm.sh/helm/v3", "cmd/helm", "v3.22.0"),
+    "helm3": ("helm.sh/helm/v3", "cmd/helm", "v3.22.0"),
+    "helm4": ("helm.sh/helm/v4", "cmd/helm", "v4.3.2"),
     "helm-unittest": ("github.com/helm-unittest/helm-unittest", "cmd/helm-unittest", "v1.1.2"),
     "kubeconform": ("github.com/yannh/kubeconform", "cmd/kubeconform", "v0.8.0"),
 }
@@ -35,8 +39,9 @@ _ENVIRONMENT = {
 
 def tool(name: str) -> Path | None:
     """Where a tool is, None where it is not."""
-    ours = _folder(name) / name
-    if found := shutil.which(name):
+    ours = _folder(name) / _program(name)
+    found = shutil.which(_program(name))
+    if found and (name not in HELMS or _major(found) == name):
         return Path(found)
     return ours if ours.exists() else None
 
@@ -65,7 +70,8 @@ def build(name: str) -> None:
         lines = ["module event-mesh/tools-for-tests", "go 1.24.0", f"require {module} {version}"]
         lines += [f"replace {_REPLACED[name]}"] if name in _REPLACED else []
         (folder / "go.mod").write_text("\n".join(lines) + "\n")
-        command = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", name, f"{module}/{package}"]
+        program = ["-o", _program(name), f"{module}/{package}"]
+        command = ["go", "build", "-trimpath", "-ldflags=-s -w", *program]
         environment = os.environ | _ENVIRONMENT  # noqa: TID251
         ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         if ran.returncode == 0:
@@ -74,8 +80,19 @@ def build(name: str) -> None:
             _failure(name).write_text(ran.stderr.strip().splitlines()[-1])
 
 
+@once
+def _major(program: str) -> str | None:
+    """Which of HELMS a program on the PATH is."""
+    ran = subprocess.run([program, "version", "--short"], capture_output=True, text=True)
+    return f"helm{ran.stdout[1:2]}" if ran.stdout.startswith("v") else None
+
+
+def _program(name: str) -> str:
+    return "helm" if name in HELMS else name
+
+
 def _folder(name: str) -> Path:
-    return cache() / f"{name}-{MODULES[name][2]}"
+    return cache() / f"{_program(name)}-{MODULES[name][2]}"
 
 
 def _failure(name: str) -> Path:
@@ -83,7 +100,7 @@ def _failure(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    for each in MODULES:
+    for each in sys.argv[1:] or MODULES:
         build(each)
         if reason := lack(each):
             sys.stderr.write(f"{reason}. Tests that need it are skipped.\n")

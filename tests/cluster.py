@@ -48,10 +48,10 @@ class Cluster:
         """Call kubectl while the loop goes on. Raises KubectlError."""
         return await asyncio.to_thread(self.kubectl, *arguments)
 
-    async def helm(self, *arguments: str) -> str:
+    async def helm(self, *arguments: str, program: str = "helm") -> str:
         """Call helm while the loop goes on. Raises KubectlError."""
         place = ("--kube-context", self.context, "--namespace", self.namespace)
-        return await asyncio.to_thread(_called, ["helm", *place, *arguments], None)
+        return await asyncio.to_thread(_called, [program, *place, *arguments], None)
 
     def get(self, *arguments: str) -> Any:
         """Return objects as the API server has them. Raises KubectlError."""

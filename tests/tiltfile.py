@@ -110,7 +110,7 @@ class Tilt:
         if _existing(chart) != ROOT / "charts/event-mesh":
             raise Wrong(f"{chart} is not the umbrella chart")
         command = [
-            str(tool("helm")),
+            str(tool("helm3")),
             "template",
             name,
             str(self.umbrella),

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import yaml
 
-from chart_tools import lack, tool
+from chart_tools import HELMS, lack, tool
 
 CHARTS = Path(__file__).parents[2] / "charts"
 Rendered = dict[tuple[str, str], Any]
 Render = Callable[..., Rendered]
 
 
-def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run Helm; skips the test where there is none."""
-    if reason := lack("helm"):
+def helm(*arguments: str | Path, major: str = "helm3") -> subprocess.CompletedProcess[str]:
+    """Run Helm; skips the test where there is none of that major."""
+    if reason := lack(major):
         pytest.skip(reason)
-    command = [str(tool("helm")), *map(str, arguments)]
+    command = [str(tool(major)), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -39,11 +39,22 @@ def umbrella(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def render(umbrella: Path) -> Render:
     """Return the objects of release `mesh` in namespace `mesh`, by kind and name."""
 
-    def rendered(*arguments: str, profile: str = "dev") -> Rendered:
-        values = umbrella / f"ci/{profile}-values.yaml"
-        ran = helm("template", "mesh", umbrella, "-n", "mesh", "-f", values, *arguments)
+    def rendered(*arguments: str, profile: str = "dev", major: str = "helm3") -> Rendered:
+        values = ("-f", umbrella / f"ci/{profile}-values.yaml")
+        ran = helm("template", "mesh", umbrella, "-n", "mesh", *values, *arguments, major=major)
         assert ran.returncode == 0, ran.stderr
-        objects = [one for one in yaml.safe_load_all(ran.stdout) if one]
-        return {(one["kind"], one["metadata"]["name"]): one for one in objects}
+        return by_name(ran.stdout)
 
     return rendered
+
+
+def by_name(text: str) -> Rendered:
+    """Return objects by kind and name."""
+    objects = [one for one in yaml.load_all(text, yaml.CSafeLoader) if one]
+    return {(one["kind"], one["metadata"]["name"]): one for one in objects}
+
+
+@pytest.fixture(params=HELMS)
+def major(request: pytest.FixtureRequest) -> str:
+    """Each major of Helm in turn."""
+    return str(request.param)

@@ -33,9 +33,13 @@ def test_chart_passes_helms_lint(part: str, umbrella: Path) -> None:
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+# The longest name that Helm takes, and one that has the names of the engines in it.
+@pytest.mark.parametrize(
+    ("profile", "release"),
+    [*((profile, "mesh") for profile in PROFILES), ("ha", "r" * 53), ("dev", "my-redpanda-qdrant")],
+)
 def test_api_server_takes_every_object_and_a_restricted_namespace_every_pod(
-    profile: str, umbrella: Path, kube_api: KubeApi
+    profile: str, release: str, umbrella: Path, kube_api: KubeApi
 ) -> None:
     (namespace,) = own_namespaces(kube_api, 1)
     kube_api.kubectl(
@@ -45,7 +49,7 @@ def test_api_server_takes_every_object_and_a_restricted_namespace_every_pod(
     values = umbrella / f"ci/{profile}-values.yaml"
     template = helm(
         "template",
-        "mesh",
+        release,
         umbrella,
         "-n",
         namespace,
@@ -139,7 +143,7 @@ def test_rollouts_take_no_replica_away_before_another_is_ready(render: Render) -
     assert (operator["replicas"], operator["strategy"]) == (1, {"type": "Recreate"})
 
 
-def test_topics_job_is_another_one_only_where_it_does_something_else(render: Render) -> None:
+def test_topics_job_is_another_one_where_it_does_something_else(render: Render) -> None:
     def jobs(*arguments: str) -> set[str]:
         return {name for kind, name in render(*arguments) if kind == "Job" and "topics" in name}
 

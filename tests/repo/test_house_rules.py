@@ -33,9 +33,9 @@ KAFKA_MODULES = ("consumer", "log", "messages", "producer", "reader", "topics", 
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
-def test_module_tells_its_story_within_250_lines(path: Path) -> None:
+def test_module_tells_its_story_within_600_lines(path: Path) -> None:
     source = path.read_text()
-    assert len(source.splitlines()) <= 250
+    assert len(source.splitlines()) <= 600
     if path.name != "__init__.py":
         assert ast.get_docstring(ast.parse(source)), "a module opens with its story"
 

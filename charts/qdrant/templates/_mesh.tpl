@@ -10,17 +10,49 @@ itself (tests/charts compares the copies).
 {{- define "mesh.fullname" -}}
 {{- $name := include "mesh.name" . -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 49 | trimSuffix "-" -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 49 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 49 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
+{{/* What another part of the release is called. Takes a list of the root and the name of its chart. */}}
+{{- define "mesh.nameOf" -}}
+{{- $root := index . 0 -}}
+{{- $values := index $root.Values (index . 1) | default dict -}}
+{{- include "mesh.fullname" (dict "Chart" (dict "Name" (index . 1)) "Release" $root.Release "Values" $values) -}}
+{{- end -}}
+
+{{/* The same for an engine, whose name is not a matter of values. */}}
+{{- define "mesh.engine" -}}
+{{- $root := index . 0 -}}
+{{- include "mesh.fullname" (dict "Chart" (dict "Name" (index . 1)) "Release" $root.Release "Values" dict) -}}
+{{- end -}}
+
+{{/* Whether host:port is the engine of this release; empty: it is not. Takes root, engine, address. */}}
+{{- define "mesh.isOwn" -}}
+{{- $name := include "mesh.engine" (list .root .engine) -}}
+{{- $domain := printf "(\\.%s(\\.svc(\\..+)?)?)?" .root.Release.Namespace -}}
+{{- if regexMatch (printf "^((%s-[0-9]+\\.)?%s-headless|%s)%s:[0-9]+$" $name $name $name $domain) .address }}yes{{ end -}}
+{{- end -}}
+
+{{/* Whether a part is installed, as Helm sees its condition: unless it is false. Takes its values. */}}
+{{- define "mesh.isOn" -}}
+{{- if not (and (kindIs "bool" .enabled) (not .enabled)) }}yes{{ end -}}
+{{- end -}}
+
+{{/* Nothing where somebody else says how many there are: Helm would take it back at each upgrade. */}}
+{{- define "mesh.replicas" -}}
+{{- $count := .values.replicaCount -}}
+{{- $scaled := (.values.autoscaling | default dict).enabled -}}
+{{- if not (or $scaled (kindIs "invalid" $count) (kindIs "string" $count)) }}replicas: {{ int $count }}{{ end -}}
+{{- end -}}
+
 {{- define "mesh.selector" -}}
-app.kubernetes.io/name: {{ include "mesh.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "mesh.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -60,10 +92,19 @@ imagePullSecrets:
 {{- $global := .Values.global | default dict -}}
 {{- $builtin := dict "securityProtocol" "PLAINTEXT" "saslMechanism" "SCRAM-SHA-256" "usernameKey" "username" "passwordKey" "password" "caKey" "ca.crt" -}}
 {{- $kafka := merge (deepCopy .Values.kafka) (deepCopy ($global.kafka | default dict)) $builtin -}}
-{{- $servers := tpl ($kafka.bootstrapServers | default "") . -}}
-{{- if not $servers }}{{ fail (printf "%s: kafka.bootstrapServers (or global.kafka.bootstrapServers) is needed: host:port,host:port" .Chart.Name) }}{{ end -}}
+{{- $given := tpl ($kafka.bootstrapServers | default "") . -}}
+{{- if not $given }}{{ fail (printf "%s: kafka.bootstrapServers (or global.kafka.bootstrapServers) is needed: host:port,host:port" .Chart.Name) }}{{ end -}}
+{{- $servers := list -}}
+{{- range $given | splitList "," -}}
+{{- $server := trim . -}}
+{{- /* A NetworkPolicy names these ports; without one it would let through all of them. */ -}}
+{{- if not (and (regexMatch "^[^\\s,/@]+:[0-9]{1,5}$" $server) (le 1 (regexFind "[0-9]+$" $server | atoi)) (ge 65535 (regexFind "[0-9]+$" $server | atoi))) }}{{ fail (printf "%s: kafka.bootstrapServers (or global.kafka.bootstrapServers) has %q where host:port is needed" $.Chart.Name $server) }}{{ end -}}
+{{- $servers = append $servers $server -}}
+{{- end -}}
 {{- if and (hasPrefix "SASL_" $kafka.securityProtocol) (not $kafka.existingSecret) }}{{ fail (printf "%s: kafka.securityProtocol %s needs kafka.existingSecret, a Secret with a username and a password" .Chart.Name $kafka.securityProtocol) }}{{ end -}}
-{{- set $kafka "bootstrapServers" $servers | toYaml -}}
+{{- if and $kafka.existingSecret (not (hasPrefix "SASL_" $kafka.securityProtocol)) }}{{ fail (printf "%s: kafka.existingSecret is not used with kafka.securityProtocol %s: set SASL_SSL or SASL_PLAINTEXT" .Chart.Name $kafka.securityProtocol) }}{{ end -}}
+{{- if and $kafka.caSecret (not (hasSuffix "SSL" $kafka.securityProtocol)) }}{{ fail (printf "%s: kafka.caSecret is not used with kafka.securityProtocol %s, which does not encrypt: set SSL or SASL_SSL" .Chart.Name $kafka.securityProtocol) }}{{ end -}}
+{{- set $kafka "bootstrapServers" ($servers | join ",") | toYaml -}}
 {{- end -}}
 
 {{- define "mesh.qdrant" -}}
@@ -71,7 +112,7 @@ imagePullSecrets:
 {{- $builtin := dict "apiKeyKey" "api-key" -}}
 {{- $qdrant := merge (deepCopy .Values.qdrant) (deepCopy ($global.qdrant | default dict)) $builtin -}}
 {{- $url := tpl ($qdrant.url | default "") . -}}
-{{- if not $url }}{{ fail (printf "%s: qdrant.url (or global.qdrant.url) is needed: http://host:6333" .Chart.Name) }}{{ end -}}
+{{- if not (regexMatch "^https?://[^/]+" $url) }}{{ fail (printf "%s: qdrant.url (or global.qdrant.url) is needed: http://host:6333, not %q" .Chart.Name $url) }}{{ end -}}
 {{- set $qdrant "url" $url | toYaml -}}
 {{- end -}}
 
@@ -90,10 +131,10 @@ imagePullSecrets:
   value: {{ $kafka.saslMechanism }}
 - name: MESH_KAFKA_SASL_USERNAME
   valueFrom:
-    secretKeyRef: {name: {{ $kafka.existingSecret }}, key: {{ $kafka.usernameKey }}}
+    secretKeyRef: {name: {{ $kafka.existingSecret | quote }}, key: {{ $kafka.usernameKey | quote }}}
 - name: MESH_KAFKA_SASL_PASSWORD
   valueFrom:
-    secretKeyRef: {name: {{ $kafka.existingSecret }}, key: {{ $kafka.passwordKey }}}
+    secretKeyRef: {name: {{ $kafka.existingSecret | quote }}, key: {{ $kafka.passwordKey | quote }}}
 {{- end }}
 {{- if $kafka.caSecret }}
 - name: MESH_KAFKA_SSL_CA_LOCATION
@@ -112,7 +153,7 @@ imagePullSecrets:
 {{- if $qdrant.existingSecret }}
 - name: MESH_QDRANT_API_KEY
   valueFrom:
-    secretKeyRef: {name: {{ $qdrant.existingSecret }}, key: {{ $qdrant.apiKeyKey }}}
+    secretKeyRef: {name: {{ $qdrant.existingSecret | quote }}, key: {{ $qdrant.apiKeyKey | quote }}}
 {{- end }}
 {{- end -}}
 
@@ -124,7 +165,7 @@ that the umbrella chart makes. Takes root, value (of the values), secret (what i
 {{- $key := merge (deepCopy (get .root.Values .value)) (deepCopy (get $global .value | default dict)) $builtin -}}
 - name: {{ .env }}
   valueFrom:
-    secretKeyRef: {name: {{ $key.existingSecret }}, key: {{ $key.key }}}
+    secretKeyRef: {name: {{ $key.existingSecret | quote }}, key: {{ $key.key | quote }}}
 {{- end -}}
 
 {{- define "mesh.positionKeyEnv" -}}
@@ -167,7 +208,7 @@ capabilities: {drop: [ALL]}
 {{- define "mesh.scheduling" -}}
 {{- $selector := include "mesh.selector" . | fromYaml -}}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -192,6 +233,8 @@ operator), command, env (YAML), admin and, where it has one, http (ports).
 */}}
 {{- define "mesh.podTemplate" -}}
 {{- $role := .role -}}
+{{- $until := add (int .values.preStopSeconds) (int .values.drainSeconds) -}}
+{{- if ge $until (int .values.terminationGracePeriodSeconds | int64) }}{{ fail (printf "%s: terminationGracePeriodSeconds (%d) of %s has to be more than preStopSeconds and drainSeconds together (%d): the pod would be killed before it has finished" .root.Chart.Name (int .values.terminationGracePeriodSeconds) .component $until) }}{{ end -}}
 metadata:
   labels: {{- include "mesh.labels" . | nindent 4 }}
     mesh.distributedai.io/role: {{ $role }}
@@ -201,7 +244,7 @@ metadata:
   {{- end }}
 spec:
   {{- include "mesh.pullSecrets" .root | nindent 2 }}
-  serviceAccountName: {{ include "mesh.serviceAccount" .root }}
+  serviceAccountName: {{ include "mesh.serviceAccount" .root | quote }}
   automountServiceAccountToken: true # it watches policies
   # A Service called mesh-user-service would set MESH_USER_SERVICE_PORT, which is ours.
   enableServiceLinks: false
@@ -262,8 +305,8 @@ spec:
   {{- if .caSecret }}
   - name: kafka-ca
     secret:
-      secretName: {{ .caSecret }}
-      items: [{key: {{ .caKey }}, path: ca.crt}]
+      secretName: {{ .caSecret | quote }}
+      items: [{key: {{ .caKey | quote }}, path: ca.crt}]
   {{- end }}
 {{- end -}}
 
@@ -281,7 +324,7 @@ spec:
   {{- with $policy.apiServerCIDRs }}
   to:
   {{- range . }}
-  - ipBlock: {cidr: {{ . }}}
+  - ipBlock: {cidr: {{ . | quote }}}
   {{- end }}
   {{- end }}
 {{- end -}}
@@ -290,7 +333,7 @@ spec:
 {{- define "mesh.egressMembers" -}}
 - to:
   - podSelector:
-      matchLabels: {app.kubernetes.io/instance: {{ .Release.Name }}, mesh.distributedai.io/role: member}
+      matchLabels: {app.kubernetes.io/instance: {{ .Release.Name | quote }}, mesh.distributedai.io/role: member}
   ports: [{port: 9081, protocol: TCP}, {port: 9091, protocol: TCP}, {port: 9092, protocol: TCP}]
 {{- end -}}
 
@@ -298,7 +341,7 @@ spec:
 - from:
   {{- if eq .role "member" }}
   - podSelector:
-      matchLabels: {app.kubernetes.io/instance: {{ .root.Release.Name }}}
+      matchLabels: {app.kubernetes.io/instance: {{ .root.Release.Name | quote }}}
       matchExpressions: [{key: mesh.distributedai.io/role, operator: In, values: [member, operator]}]
   {{- end }}
   {{- with .root.Values.networkPolicy.metricsFrom }}{{ toYaml . | nindent 2 }}{{ end }}
@@ -312,29 +355,37 @@ spec:
   {{- end }}
 {{- end -}}
 
-{{/* To brokers: those of this release, else whatever has the ports that the servers are named with. */}}
+{{/* To brokers: those of this release, and whatever has the ports that others are named with. */}}
 {{- define "mesh.egressKafka" -}}
-{{- $servers := (include "mesh.kafka" . | fromYaml).bootstrapServers -}}
-{{- $own := printf "%s-redpanda" .Release.Name -}}
-- ports:
-  {{- range $servers | splitList "," | uniq }}
-  - {port: {{ regexFind "[0-9]+$" . }}, protocol: TCP}
-  {{- end }}
-  {{- if hasPrefix $own $servers }}
-  to:
-  - podSelector:
-      matchLabels: {app.kubernetes.io/instance: {{ .Release.Name }}, app.kubernetes.io/name: redpanda}
-  {{- end }}
+{{- $own := list -}}
+{{- $others := list -}}
+{{- range (include "mesh.kafka" . | fromYaml).bootstrapServers | splitList "," -}}
+{{- $rule := dict "port" (regexFind "[0-9]+$" . | int) "protocol" "TCP" -}}
+{{- if include "mesh.isOwn" (dict "root" $ "engine" "redpanda" "address" .) -}}
+{{- $own = append $own $rule -}}
+{{- else -}}
+{{- $others = append $others $rule -}}
+{{- end -}}
+{{- end -}}
+{{- $rules := list -}}
+{{- with $own -}}
+{{- $labels := dict "app.kubernetes.io/instance" $.Release.Name "app.kubernetes.io/name" "redpanda" -}}
+{{- $rules = append $rules (dict "ports" (. | uniq) "to" (list (dict "podSelector" (dict "matchLabels" $labels)))) -}}
+{{- end -}}
+{{- with $others -}}
+{{- $rules = append $rules (dict "ports" (. | uniq)) -}}
+{{- end -}}
+{{- toYaml $rules -}}
 {{- end -}}
 
 {{- define "mesh.egressQdrant" -}}
 {{- $url := urlParse (include "mesh.qdrant" . | fromYaml).url -}}
 {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
 - ports: [{port: {{ $port }}, protocol: TCP}]
-  {{- if hasPrefix (printf "%s-qdrant" .Release.Name) $url.host }}
+  {{- if include "mesh.isOwn" (dict "root" $ "engine" "qdrant" "address" (printf "%s:%s" ($url.host | trimSuffix (printf ":%s" $port)) $port)) }}
   to:
   - podSelector:
-      matchLabels: {app.kubernetes.io/instance: {{ .Release.Name }}, app.kubernetes.io/name: qdrant}
+      matchLabels: {app.kubernetes.io/instance: {{ .Release.Name | quote }}, app.kubernetes.io/name: qdrant}
   {{- end }}
 {{- end -}}
 
@@ -421,7 +472,7 @@ metadata:
   {{- end }}
 spec:
   {{- with $values.ingress.className }}
-  ingressClassName: {{ . }}
+  ingressClassName: {{ . | quote }}
   {{- end }}
   {{- with $values.ingress.tls }}
   tls: {{- toYaml . | nindent 4 }}
@@ -432,11 +483,12 @@ spec:
     {{- end }}
     http:
       paths:
-      - path: {{ $values.ingress.path }}
+      - path: {{ $values.ingress.path | quote }}
         pathType: Prefix
         backend: {service: {name: {{ .name }}, port: {name: http}}}
 {{- end }}
 {{- if $values.httpRoute.enabled }}
+{{- if not $values.httpRoute.parentRefs }}{{ fail (printf "%s: httpRoute.enabled needs httpRoute.parentRefs: a route without a Gateway is served by nobody" .root.Chart.Name) }}{{ end }}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -499,7 +551,7 @@ volumeClaimTemplates:
   spec:
     accessModes: [ReadWriteOnce]
     {{- with .Values.persistence.storageClassName }}
-    storageClassName: {{ . }}
+    storageClassName: {{ . | quote }}
     {{- end }}
     resources: {requests: {storage: {{ .Values.persistence.size }}}}
 {{- end }}
