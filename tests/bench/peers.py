@@ -8,13 +8,12 @@ people would write with FastStream and qdrant-client, and with Quix Streams and 
     bare         no log and no embedding: prepared requests with our guard, two under way at a time
 
 In every round each of them has an empty collection of the same layout and a consumer group of its
-own, in an order that is another one each time; the first round is a warm-up. A run lasts from when
-the consumer group stands (no start of an interpreter is counted) until the server has as many
-points as there are users and finds the last one of every tenant in every partition. CPU is that of
-the client's process tree in that time. What is stored is compared, point by point for a sample: a
-peer that stores less, or something else, fails the run.
-
-The batches of the peers are the best of those that were tried (`_BATCHES`).
+own, in an order that is another one each time. A warm-up before them tries batches of several sizes
+for all but ours, and the rounds take the fastest (`SIZES`). A run lasts from when the consumer
+group stands (no start of an interpreter is counted) until the server has as many points as there
+are users and finds the last one of every tenant in every partition. CPU is that of the client's
+process tree in that time. What is stored is compared, point by point for a sample: a peer that
+stores less, or something else, fails the run.
 """
 
 import asyncio
@@ -72,8 +71,18 @@ _START_SECONDS, _LEAST_RATE = 60, 100
 _SAMPLE_EVERY = 97
 # What the peers write into a payload; ours may have more of its own.
 _COMPARED = ("tenantId", "tenantUid", "userId", "email", "name", "attributes")
-_BATCHES = {FASTSTREAM: 500, QUIXSTREAMS: 1000}
-_BARE_BATCH, _BARE_AT_ONCE = 500, 2
+SIZES: Mapping[str, Sequence[int]] = {
+    # It chooses by itself.
+    OURS: (0,),
+    # `max_records`: what a handler is given at most.
+    FASTSTREAM: (256, 500, 1000),
+    # `commit_every`: a checkpoint's records come to the sink as a batch for each partition. The
+    # number of users can be divided by all of them: nothing waits for `commit_interval` at the end.
+    QUIXSTREAMS: (1000, 5000, 10_000),
+    # Points in a request.
+    BARE: (256, 500, 1000),
+}
+_BARE_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,15 @@ class Topic:
     def name(self) -> str:
         """What Kafka calls it."""
         return self.connection.prefix + USER_EVENTS
+
+
+def fastest(tried: Mapping[tuple[str, int], Sequence[Run]]) -> dict[str, int]:
+    """Return the size with which each contestant was the fastest, by its best run."""
+    best = {key: max(run.rate for run in runs) for key, runs in tried.items()}
+    return {
+        name: max((size for one, size in best if one == name), key=lambda size: best[name, size])
+        for name in {name for name, _ in best}
+    }
 
 
 def rotated(names: Sequence[str], number: int) -> list[str]:
@@ -226,17 +244,17 @@ class Bench:
         self._server = server
         self._folder = folder
         self._admin = AdminClient({"bootstrap.servers": topic.connection.bootstrap_servers})
-        self._bodies: list[bytes] = []
+        self._bodies: tuple[int, list[bytes]] = (0, [])
         self._expected: dict[str, dict[str, Any]] = {}
         self._tenants = folder / "tenants"
         for number in range(TENANTS):
             write_tenant(self._tenants, unlimited(f"tenant-{number}"))
 
-    async def run(self, name: str) -> Run:
-        """Fill an empty collection, in whichever way, and look at what is stored."""
+    async def run(self, name: str, size: int) -> Run:
+        """Fill an empty collection, in batches of a size, and look at what is stored."""
         if name == BARE:
             async with own_collection(self._server.server) as collection:
-                run = await self._bare(collection)
+                run = await self._bare(collection, size)
                 self._compare(name, collection)
                 return run
         if name == OURS:
@@ -245,7 +263,7 @@ class Bench:
             group, log = f"peer.{uuid4().hex}", self._folder / f"{name}.log"
             kafka = self._topic.connection.bootstrap_servers
             arguments = (kafka, self._topic.name, group, self._server.server.url, collection)
-            process = peer_process(name, log, *arguments, str(_BATCHES[name]))
+            process = peer_process(name, log, *arguments, str(size))
             process.spawn()
             return self._followed(name, process, group, collection)
 
@@ -313,14 +331,16 @@ class Bench:
             return False
         return bool(state == ConsumerGroupState.STABLE)
 
-    async def _bare(self, collection: str) -> Run:
+    async def _bare(self, collection: str, size: int) -> Run:
         """Upsert prepared points, some requests under way at a time."""
         count = len(self._topic.users)
-        self._bodies = self._bodies or [
-            wire.upsert_body(self._changes(start), unix_ms())
-            for start in range(0, count, _BARE_BATCH)
-        ]
-        left = iter(self._bodies)
+        if self._bodies[0] != size:
+            bodies = [
+                wire.upsert_body(self._changes(start, size), unix_ms())
+                for start in range(0, count, size)
+            ]
+            self._bodies = size, bodies
+        left = iter(self._bodies[1])
         http = QdrantHttp(self._server.server.url, None)
 
         async def send() -> None:
@@ -334,9 +354,9 @@ class Bench:
         used = None if before is None or after is None else (after - before) / count * 1e6
         return Run(count / took, 0.0, used)
 
-    def _changes(self, start: int) -> list[tuple[str, Change]]:
+    def _changes(self, start: int, size: int) -> list[tuple[str, Change]]:
         changes: list[tuple[str, Change]] = []
-        for tenant, number in self._topic.users[start : start + _BARE_BATCH]:
+        for tenant, number in self._topic.users[start : start + size]:
             change = make_upsert(
                 tenant,
                 f"p{number}",
@@ -430,19 +450,23 @@ def _server_cpu(runs: Mapping[str, Sequence[Run]]) -> str:
 
 async def measure(
     broker: str, server: QdrantServer, folder: Path, rounds: int, count: int
-) -> dict[str, list[Run]]:
-    """Run a warm-up and the rounds, and return what each contestant did."""
+) -> tuple[dict[str, list[Run]], dict[str, int]]:
+    """Run a warm-up and the rounds, and return what each contestant did with which size."""
     runs: dict[str, list[Run]] = defaultdict(list)
     looking = Server(server)
     bench = Bench(await filled_topic(broker, count), looking, folder)
-    for number in range(rounds + 1):
+    tried: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for name in NAMES:
+        for size in SIZES[name]:
+            tried[name, size].append(await bench.run(name, size))
+            console.print(f"warm-up: {name} {size or ''} {tried[name, size][-1]}")
+    sizes = fastest(tried)
+    for number in range(rounds):
         for name in rotated(NAMES, number):
-            run = await bench.run(name)
-            console.print(f"{'round ' + str(number) if number else 'warm-up'}: {name} {run}")
-            if number:
-                runs[name].append(run)
+            runs[name].append(await bench.run(name, sizes[name]))
+            console.print(f"round {number + 1}: {name} {runs[name][-1]}")
     looking.close()
-    return runs
+    return runs, sizes
 
 
 def main(*, quick: bool = False) -> None:
@@ -453,12 +477,13 @@ def main(*, quick: bool = False) -> None:
     sizes = (1, 2_000) if quick else (5, 20_000)
     with running_server() as server, running_broker() as broker, tempfile.TemporaryDirectory() as f:
         console.print(f"peers: {server.name}")
-        runs = uvloop.run(measure(broker, server, Path(f), *sizes))
+        runs, batches = uvloop.run(measure(broker, server, Path(f), *sizes))
         packages = (
             described(FASTSTREAM, "faststream", "confluent-kafka", "qdrant-client"),
             described(QUIXSTREAMS, "quixstreams", "confluent-kafka"),
         )
-        report(rows(runs, server.name, f"{packages[0]}; {packages[1]}"))
+        chosen = ", ".join(f"{name} {batches[name]}" for name in NAMES if name != OURS)
+        report(rows(runs, server.name, f"{'; '.join(packages)}; batches: {chosen}"))
 
 
 if __name__ == "__main__":
