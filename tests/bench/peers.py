@@ -94,6 +94,10 @@ class Run:
     client: float
     server: float | None
 
+    def __str__(self) -> str:
+        server = "?" if self.server is None else f"{self.server:.0f}"
+        return f"{self.rate:.0f}/s, CPU µs {self.client:.0f} (server {server})"
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -371,13 +375,27 @@ class Bench:
 
     def _compare(self, name: str, collection: str) -> None:
         """Raises AssertionError where not every user is stored, or not as the others store it."""
-        stored, wanted = self._server.exact_count(collection), len(self._topic.users)
-        assert stored == wanted, f"{name} has stored {stored} of {wanted} users"
-        sample = self._server.sample(collection, self._topic.users)
-        assert len(sample) == len(self._topic.users[::_SAMPLE_EVERY]), f"{name}: points are missing"
+        users = self._topic.users
+        sample = self._server.sample(collection, users)
         self._expected = self._expected or sample
-        for point, expected in self._expected.items():
-            assert sample[point] == expected, f"{name}: {sample[point]} instead of {expected}"
+        wanted = [point_text(tenant, f"p{number}") for tenant, number in users[::_SAMPLE_EVERY]]
+        check_stored(name, len(users), self._server.exact_count(collection), wanted, sample)
+        check_same(name, sample, self._expected)
+
+
+def check_stored(
+    name: str, users: int, stored: int, wanted: Sequence[str], sample: Mapping[str, Any]
+) -> None:
+    """Raises AssertionError where not every user is stored, or not under the id it has with us."""
+    assert stored == users, f"{name} has stored {stored} of {users} users"
+    lacking = [point for point in wanted if point not in sample]
+    assert not lacking, f"{name}: {len(lacking)} points are not there, {lacking[0]} first"
+
+
+def check_same(name: str, sample: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raises AssertionError where a point is not stored as it is by the others."""
+    for point, one in expected.items():
+        assert sample[point] == one, f"{name}: {sample[point]} instead of {one}"
 
 
 def _alive(name: str, process: Process, deadline: float) -> None:

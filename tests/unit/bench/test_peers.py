@@ -13,6 +13,8 @@ from bench.peers import (
     QUIXSTREAMS,
     SIZES,
     Run,
+    check_same,
+    check_stored,
     comparable,
     fastest,
     last_of_each,
@@ -110,6 +112,20 @@ def test_stored_points_are_compared_without_what_is_only_ours() -> None:
     other = {"payload": payload | {"name": "Q"}, "vector": point["vector"]}
     assert comparable(point) == comparable(same)
     assert comparable(point) != comparable(other)
+
+
+def test_run_fails_where_a_user_is_not_stored() -> None:
+    check_stored(OURS, 2, 2, ["a", "b"], {"a": 1, "b": 1})
+    with pytest.raises(AssertionError, match="quixstreams has stored 1 of 2 users"):
+        check_stored(QUIXSTREAMS, 2, 1, ["a"], {"a": 1})
+    with pytest.raises(AssertionError, match="1 points are not there, b first"):
+        check_stored(QUIXSTREAMS, 2, 2, ["a", "b"], {"a": 1, "c": 1})
+
+
+def test_run_fails_where_something_else_is_stored() -> None:
+    check_same(OURS, {"a": [1.0]}, {"a": [1.0]})
+    with pytest.raises(AssertionError, match="faststream"):
+        check_same(FASTSTREAM, {"a": [0.5]}, {"a": [1.0]})
 
 
 @pytest.mark.parametrize("peer", [FASTSTREAM, QUIXSTREAMS])
