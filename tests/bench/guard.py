@@ -35,7 +35,7 @@ from meshkit.clock import unix_ms
 SIZES = (128, 256, 512, 1000)
 _POINTS_A_CELL = 1024
 _TENANTS = [make_context(f"tenant-{n}") for n in range(4)]
-_GREEN_SECONDS = 600
+_GREEN_SECONDS = 1800
 
 Guarded = Sequence[tuple[str, Change]]
 """Points with what is to be stored of them."""
