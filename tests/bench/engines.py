@@ -1,17 +1,23 @@
 """The engines that benchmarks run over: a Kafka broker of our own, and a Qdrant endpoint.
 
-What a Qdrant endpoint can do by itself is not claimed: only ratios over the same endpoint are.
+What a Qdrant endpoint can do by itself is not claimed: only ratios over the same endpoint are. Rows
+that depend on it name it: what it calls itself, and its version.
 """
 
+import json
 import os
+import shutil
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
+
+import psutil
 
 from ai_gateway.vector_store.qdrant import QdrantVectorStore
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
@@ -23,6 +29,7 @@ from meshkit.events.kafka_log import KafkaEventLog
 from meshkit.events.kafka_topics import ensure_topics
 from meshkit.events.log import USER_EVENTS, USER_EVENTS_DLQ, NewRecord, TopicSpec
 from meshkit.runtime import tune_garbage_collection
+from meshkit.tenancy.identity import TenantContext
 from processes import free_ports
 from qdrant_server import server_process
 
@@ -37,6 +44,16 @@ class Engines:
     qdrant: str
 
 
+@dataclass(frozen=True, slots=True)
+class QdrantServer:
+    """A Qdrant endpoint: what it calls itself with its version, and its process where that is one
+    of this machine."""
+
+    url: str
+    name: str
+    pid: int | None
+
+
 def lacking() -> str | None:
     """Return why the engines cannot be had here, None where they can."""
     if (lack := missing()) is not None:
@@ -44,6 +61,48 @@ def lacking() -> str | None:
     if not os.environ.get("MESH_TEST_QDRANT_COMMAND"):  # noqa: TID251
         return "no Qdrant server: MESH_TEST_QDRANT_COMMAND is not set"
     return None
+
+
+def lacking_server() -> str | None:
+    """Return why no Qdrant server can be had here, None where one can."""
+    given = ("MESH_TEST_QDRANT_URL", "MESH_TEST_QDRANT_COMMAND")
+    if any(os.environ.get(name) for name in given) or shutil.which("qdrant"):  # noqa: TID251
+        return None
+    return f"no Qdrant server: neither {' nor '.join(given)} is set, and no qdrant is on the PATH"
+
+
+@contextmanager
+def running_server() -> Iterator[QdrantServer]:
+    """The server that MESH_TEST_QDRANT_URL names, else one of our own for as long as the block
+    lasts."""
+    tune_garbage_collection()
+    if given := os.environ.get("MESH_TEST_QDRANT_URL"):  # noqa: TID251
+        url = given.rstrip("/")
+        _until_ready(url)
+        yield QdrantServer(url, _called(url), _listening_on(url))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        (port,) = free_ports(1)
+        process = server_process(port, Path(name) / "qdrant", Path(name) / "qdrant.log")
+        process.spawn()
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _until_ready(url)
+            yield QdrantServer(url, _called(url), process.pid)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def running_broker() -> Iterator[str]:
+    """The address of a broker of our own, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory() as name:
+        broker = KafkaBroker(Path(name) / "kafka")
+        broker.start()
+        try:
+            yield broker.bootstrap_servers
+        finally:
+            broker.stop()
 
 
 @contextmanager
@@ -77,6 +136,26 @@ def _until_ready(url: str) -> None:
             return
         time.sleep(0.05)
     raise TimeoutError(f"{url} is not ready")
+
+
+def _called(url: str) -> str:
+    """What a server calls itself: a stand-in says in its title that it is one."""
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+        about = json.load(answer)
+    title = str(about["title"])
+    name = "Qdrant" if title == "qdrant - vector search engine" else title
+    return f"{name} {about['version']}"
+
+
+def _listening_on(url: str) -> int | None:
+    """The process behind a URL, where that is one of this machine and may be looked at."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.hostname not in ("127.0.0.1", "localhost"):
+        return None
+    for one in psutil.net_connections("tcp"):
+        if one.status == psutil.CONN_LISTEN and one.laddr[1:] == (parts.port,):
+            return one.pid
+    return None
 
 
 @asynccontextmanager
@@ -115,7 +194,19 @@ async def own_store(engines: Engines) -> AsyncIterator[QdrantVectorStore]:
         await layout.close()
 
 
-def created(tenant_id: str, number: int) -> NewRecord:
+@asynccontextmanager
+async def own_collection(server: QdrantServer) -> AsyncIterator[str]:
+    """The name of an empty collection of the product's layout that nobody else uses."""
+    layout = QdrantLayout(server.url, None, f"bench_{uuid4().hex}")
+    made = await layout.create(1, DENSE.name, DENSE.dimension, "bench")
+    try:
+        yield made.name
+    finally:
+        await layout.drop(made.name)
+        await layout.close()
+
+
+def created(tenant_id: str, number: int, tenant: TenantContext | None = None) -> NewRecord:
     """The event of a user as clients send them."""
     user_id = f"p{number}"
     data = UserData(
@@ -125,9 +216,13 @@ def created(tenant_id: str, number: int) -> NewRecord:
         f"Person Number {number}",
         {"city": "Springfield", "job": "Engineer"},
     )
-    tenant = make_context(tenant_id)
     event = UserEvent(
-        str(uuid4()), EventType.CREATED, tenant, user_id, "2026-11-24T12:00:00.000Z", data
+        str(uuid4()),
+        EventType.CREATED,
+        tenant or make_context(tenant_id),
+        user_id,
+        "2026-11-24T12:00:00.000Z",
+        data,
     )
     return to_record(event)
 

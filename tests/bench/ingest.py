@@ -1,5 +1,6 @@
-"""TARGETS row 6 over a real Kafka and a Qdrant endpoint: from the log to searchable, against the
-slowest of its stages alone, and against one upsert for each event.
+"""From the log to searchable over a real Kafka and a Qdrant endpoint, against the slowest of its
+stages alone, and against one upsert for each event: where the time goes. The targets of TARGETS row
+6 are beside peers and the server alone (`bench.peers`).
 
 A stage alone has the machine to itself; from end to end all of them share it, with the broker and
 the endpoint: on two cores a part of the ratio is that. Storing alone is given each size of batch
@@ -124,17 +125,17 @@ async def measure(engines: Engines, rounds: int, count: int) -> list[Result]:
         Result(
             "6",
             "from the log to searchable, against its slowest stage alone",
-            "≥ 0.8",
+            "for comparison",
             str(against),
-            against.median >= 0.8,
+            True,
             f"{Figure.of(whole).median:.0f} events a second with this endpoint",
         ),
         Result(
             "6",
             "the same against one upsert for each event",
-            "≥ 20",
+            "for comparison",
             str(times),
-            times.median >= 20,
+            True,
         ),
     ]
 
