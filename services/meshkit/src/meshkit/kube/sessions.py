@@ -18,7 +18,7 @@ import aiohttp
 
 from meshkit.tasks import end
 
-_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
+_TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=5)
 # The API server answers a watch at once, long before there is anything to tell.
 _WATCH_ANSWER_SECONDS = 20.0
 _LINE_BYTES = 4 * 1024 * 1024
@@ -44,6 +44,8 @@ class Sessions:
         self._timeout = timeout
         self._calls = self._session()
         self._watches = self._session(force_close=True)
+        # aiohttp gives a free connection to whoever comes just then, not to who waits longest.
+        self._room = asyncio.Semaphore(_CONNECTIONS)
         self._retired: dict[aiohttp.ClientSession, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
@@ -59,6 +61,17 @@ class Sessions:
         self, method: str, url: str, **options: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Make a request over a connection that is kept. Raises what aiohttp raises."""
+        async with (
+            asyncio.timeout(self._timeout.total),
+            self._room,
+            self._requested(method, url, options) as answer,
+        ):
+            yield answer
+
+    @asynccontextmanager
+    async def _requested(
+        self, method: str, url: str, options: Mapping[str, Any]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         session = self._calls
         try:
             async with session.request(method, url, **options) as answer:
@@ -90,7 +103,7 @@ class Sessions:
             timeout=self._timeout,
             connector=aiohttp.TCPConnector(
                 ssl=self._tls,
-                limit=0 if force_close else _CONNECTIONS,
+                limit=0,
                 force_close=force_close,
                 socket_factory=_socket,
             ),
