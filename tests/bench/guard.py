@@ -1,13 +1,11 @@
 """What the revision guard of an upsert costs the server, by its form and the size of the batch.
 
-No row of TARGETS: it says which form `qdrant_wire.upsert_body` should use. The bodies differ in
-their `update_filter` alone; all forms let a point pass exactly if the stored revision is older:
+No row of TARGETS: it says which form `qdrant_guard` should have. The bodies differ in their
+`update_filter` alone; each form lets a point pass exactly if the stored revision is older:
 
-    none         no guard: what storing costs by itself
-    flat         one clause a point
-    nested 16    a clause for each group of points, and in it one clause a point
-    least first  a clause that all points share, `revision` older than the oldest of the batch (true
-                 for what was stored before it), and one a point for those where that is not so
+    none            no guard: what storing costs by itself
+    flat            one clause a point
+    by partition    the product's: a clause for each partition, and in it one or two a point
 
 One request is under way at a time, and every request is acknowledged (`wait=true`). New points are
 removed after each request, so that the size of the collection stays what it is.
@@ -26,57 +24,34 @@ import uvloop
 
 from ai_gateway.vector_store import qdrant_wire as wire
 from ai_gateway.vector_store.port import Change, Upsert, User, point_text
+from ai_gateway.vector_store.qdrant_guard import guard
 from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from bench.engines import QdrantServer, lacking_server, own_collection, running_server
 from bench.harness import Figure, Result, console, cpu_seconds, ratios, report
 from builders import DENSE, LEXICAL, make_context
 from meshkit.clock import unix_ms
+from meshkit.events.log import Position
 
 SIZES = (128, 256, 512, 1000)
 _POINTS_A_CELL = 1024
 _TENANTS = [make_context(f"tenant-{n}") for n in range(4)]
 _GREEN_SECONDS = 1800
+_PARTITIONS = 12
 
 Guarded = Sequence[tuple[str, Change]]
 """Points with what is to be stored of them."""
 
 
-def flat(changes: Guarded) -> dict[str, Any]:
+def flat(changes: Guarded) -> bytes:
     """One clause a point."""
-    return {"should": [_clause(point, change.revision) for point, change in changes]}
+    clauses = [orjson.loads(guard([change]))["should"][0] for change in changes]
+    return orjson.dumps({"should": clauses})
 
 
-def nested(changes: Guarded, size: int) -> dict[str, Any]:
-    """A clause a group of `size` points, and in it one a point."""
-    groups = [changes[start : start + size] for start in range(0, len(changes), size)]
-    return {
-        "should": [
-            {"must": [{"has_id": [point for point, _ in group]}, flat(group)]} for group in groups
-        ]
-    }
-
-
-def least_first(changes: Guarded, form: Callable[[Guarded], dict[str, Any]]) -> dict[str, Any]:
-    """What is older than the whole batch at once; one by one only what is not."""
-    oldest = min(change.revision for _, change in changes)
-    return {"should": [_older(oldest), *form(changes)["should"]]}
-
-
-def _clause(point: str, revision: int) -> dict[str, Any]:
-    return {"must": [{"has_id": [point]}, _older(revision)]}
-
-
-def _older(revision: int) -> dict[str, Any]:
-    return {"key": "revision", "range": {"lt": revision}}
-
-
-FORMS: Mapping[str, Callable[[Guarded], dict[str, Any] | None]] = {
+FORMS: Mapping[str, Callable[[Guarded], bytes | None]] = {
     "none": lambda _: None,
     "flat": flat,
-    "nested 16": lambda changes: nested(changes, 16),
-    "nested 32": lambda changes: nested(changes, 32),
-    "least first": lambda changes: least_first(changes, flat),
-    "least first, nested 16": lambda changes: least_first(changes, lambda batch: nested(batch, 16)),
+    "by partition": guard,
 }
 
 
@@ -105,17 +80,19 @@ class Users:
             self._revision += 1
             tenant = _TENANTS[number % len(_TENANTS)]
             user = User(f"p{number}", f"person.{number}@example.com", name, {})
-            change = Upsert(tenant, user, self._revision, dense, lexical)
+            revision = Position(number % _PARTITIONS, self._revision, self._revision)
+            change = Upsert(tenant, user, revision, dense, lexical)
             made.append((point_text(tenant, user.user_id), change))
         return made
 
 
 def body(changes: Guarded, form: str) -> bytes:
     """Return the product's body with another guard."""
-    document = orjson.loads(wire.upsert_body(changes, unix_ms()))
-    del document["update_filter"]
-    if (guard := FORMS[form](changes)) is not None:
-        document["update_filter"] = guard
+    document = orjson.loads(wire.apply_body(changes, unix_ms()))
+    upsert = document["operations"][0]["upsert"]
+    del upsert["update_filter"]
+    if (condition := FORMS[form](changes)) is not None:
+        upsert["update_filter"] = orjson.Fragment(condition)
     return orjson.dumps(document)
 
 
@@ -172,10 +149,10 @@ class Collection:
         point, change = stored
         asked = orjson.dumps({"ids": [point], "with_payload": ["revision"]})
         answer = orjson.loads(await self._http.call("POST", f"{self._path}/points", asked))
-        assert answer["result"][0]["payload"]["revision"] == change.revision
+        assert answer["result"][0]["payload"]["revision"]["offset"] == change.revision.offset
 
     async def _upsert(self, one: bytes) -> None:
-        await self._http.call("PUT", f"{self._path}/points?wait=true", one)
+        await self._http.call("POST", f"{self._path}/points/batch?wait=true", one)
 
     async def _info(self) -> dict[str, Any]:
         answer = orjson.loads(await self._http.call("GET", self._path, b""))

@@ -40,7 +40,11 @@ class User(BaseModel):
 async def index(users: list[User], message: KafkaMessage) -> None:
     """Store a batch of users."""
     batch = [
-        Received(user.model_dump(), headers["ce_tenantuid"], raw.offset())
+        Received(
+            user.model_dump(),
+            headers["ce_tenantuid"],
+            {"partition": raw.partition(), "offset": raw.offset(), "at": raw.timestamp()[1]},
+        )
         for user, headers, raw in zip(
             users, message.batch_headers, message.raw_message, strict=True
         )

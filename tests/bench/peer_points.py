@@ -28,7 +28,7 @@ class Received:
 
     value: Mapping[str, Any]
     tenant_uid: str
-    offset: int
+    revision: Mapping[str, int]
 
 
 def points(batch: Sequence[Received]) -> list[models.PointStruct]:
@@ -53,7 +53,7 @@ def points(batch: Sequence[Received]) -> list[models.PointStruct]:
                 "email": one.value["email"],
                 "name": one.value["name"],
                 "attributes": one.value["attributes"],
-                "revision": one.offset,
+                "revision": dict(one.revision),
             },
         )
         for one, (dense, lexical) in zip(batch, vectors, strict=True)

@@ -35,7 +35,11 @@ class QdrantSink(BatchingSink):  # type: ignore[misc] # not installed where type
         """Store what has come of a partition since the last checkpoint."""
         for chunk in batch.iter_chunks(n=_CHUNK):
             users = [
-                Received(item.value, dict(item.headers)["ce_tenantuid"].decode(), item.offset)
+                Received(
+                    item.value,
+                    dict(item.headers)["ce_tenantuid"].decode(),
+                    {"partition": batch.partition, "offset": item.offset, "at": item.timestamp},
+                )
                 for item in chunk
             ]
             self._client.upsert(self._collection, points(users))

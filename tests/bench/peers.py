@@ -36,7 +36,7 @@ from confluent_kafka.admin import AdminClient  # noqa: TID251 - looks at groups
 from ai_gateway.indexer import consumer_group
 from ai_gateway.vector_store import qdrant_wire as wire
 from ai_gateway.vector_store.port import LEXICAL as LEXICAL_NAME
-from ai_gateway.vector_store.port import Change, point_text
+from ai_gateway.vector_store.port import REVISION_FIELDS, Change, point_text
 from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
 from bench.engines import (
@@ -231,7 +231,7 @@ class Server:
 def comparable(point: Mapping[str, Any]) -> dict[str, Any]:
     """Return of a stored point what has to be the same whoever stored it."""
     payload = point["payload"]
-    assert isinstance(payload["revision"], int), payload
+    assert set(payload["revision"]) == set(REVISION_FIELDS), payload
     lexical = point["vector"]["lexical"]
     return {
         "payload": {name: payload[name] for name in _COMPARED},
@@ -340,7 +340,7 @@ class Bench:
         count = len(self._topic.users)
         if self._bodies[0] != size:
             bodies = [
-                wire.upsert_body(self._changes(start, size), unix_ms())
+                wire.apply_body(self._changes(start, size), unix_ms())
                 for start in range(0, count, size)
             ]
             self._bodies = size, bodies
@@ -349,7 +349,7 @@ class Bench:
 
         async def send() -> None:
             for body in left:
-                await http.call("PUT", f"/collections/{collection}/points?wait=true", body)
+                await http.call("POST", f"/collections/{collection}/points/batch?wait=true", body)
 
         before, started = self._server.cpu(), time.perf_counter()
         await asyncio.gather(*(send() for _ in range(_BARE_AT_ONCE)))

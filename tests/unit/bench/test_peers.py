@@ -101,12 +101,12 @@ def test_stored_points_are_compared_without_what_is_only_ours() -> None:
         "email": "p@example.com",
         "name": "P",
         "attributes": {},
-        "revision": 7,
+        "revision": {"partition": 1, "offset": 7, "at": 9},
     }
     lexical = {"indices": [3, 1], "values": [0.5, 0.25]}
     point = {"payload": payload, "vector": {"dense": [1.0], "lexical": lexical}}
     same = {
-        "payload": payload | {"revision": 8, "updatedAt": 1},
+        "payload": payload | {"revision": {"partition": 1, "offset": 8, "at": 9}, "updatedAt": 1},
         "vector": {"dense": [1.0], "lexical": {"indices": [1, 3], "values": [0.25, 0.5]}},
     }
     other = {"payload": payload | {"name": "Q"}, "vector": point["vector"]}
