@@ -59,7 +59,7 @@ class Applier:
         What the embedder refuses is set aside and left out; while it is away, this waits.
         """
         try:
-            return await self._patiently(lambda: self._with_changes(work))
+            return await self.patiently(lambda: self._with_changes(work))
         except Exception as error:
             halves = await self._halves(work, error)
             return [done for half in halves for done in await self.vectorize(half)]
@@ -68,7 +68,7 @@ class Applier:
         """Store changes; when this returns each is searchable, or its event is set aside."""
         changes = [one.change for one in work if one.change is not None]
         try:
-            await self._patiently(lambda: self._store.apply(changes))
+            await self.patiently(lambda: self._store.apply(changes))
         except Exception as error:
             for half in await self._halves(work, error):
                 await self.apply(half)
@@ -84,16 +84,8 @@ class Applier:
         metrics.EVENTS_DEAD_LETTERED.inc()
         await dead_letter(self._log, record, reason, attempts)
 
-    async def _halves(self, work: Sequence[Work], error: Exception) -> Sequence[Sequence[Work]]:
-        if len(work) > 1:
-            middle = len(work) // 2
-            return work[:middle], work[middle:]
-        log.error("event_not_applicable", event_id=work[0].event.event_id, exc_info=error)
-        await self.set_aside(work[0].record, f"cannot be applied: {error}", attempts=2)
-        return ()
-
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until everything that is needed is there."""
+    async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what `attempt` returns, tried until everything that it needs is there."""
         backoff = _BACKOFF_LEAST
         while True:
             try:
@@ -107,6 +99,14 @@ class Applier:
             else:
                 self._on_wait(None)
                 return result
+
+    async def _halves(self, work: Sequence[Work], error: Exception) -> Sequence[Sequence[Work]]:
+        if len(work) > 1:
+            middle = len(work) // 2
+            return work[:middle], work[middle:]
+        log.error("event_not_applicable", event_id=work[0].event.event_id, exc_info=error)
+        await self.set_aside(work[0].record, f"cannot be applied: {error}", attempts=2)
+        return ()
 
     async def _with_changes(self, work: Sequence[Work]) -> list[Work]:
         texts = [

@@ -25,9 +25,11 @@ from ai_gateway.fairness import WeightOf
 from ai_gateway.fence import Fence
 from ai_gateway.intake import Intake
 from ai_gateway.partition import Item
+from ai_gateway.placement import PlacementCheck
 from ai_gateway.running import any_of, unless_done
 from ai_gateway.vector_store.port import VectorStore
 from meshkit.clock import Clock, WallClock, monotonic, utc_now
+from meshkit.errors import LogUnavailable
 from meshkit.events.envelope import BadEvent, UserEvent
 from meshkit.events.log import USER_EVENTS, Commit, EventLog
 from meshkit.events.reading import ResolveTenant, ResolveUid, from_record, no_uid
@@ -41,6 +43,7 @@ GROUP = "ai-gateway-indexer"
 # Events made ready in one go: enough to share the embedder's call, some 2 ms of the event loop.
 _SLICE = 64
 _MAX_TENANTS_READ = 10_000
+_COUNT_PARTITIONS_EVERY_SECONDS = 3600.0
 
 
 def consumer_group(collection_id: str) -> str:
@@ -77,6 +80,9 @@ class Indexer:
         self._fence = Fence(fenced)
         self._sizes = BatchSizes(clock)
         self._applier = Applier(event_log, store, vectorizer, self._on_wait)
+        self._placement = PlacementCheck()
+        self._markers_are_kept = False
+        self._count_partitions_at: float | None = None
         self._waits_for: str | None = None
         self._intake: Intake | None = None
         self._done = Commit({})
@@ -157,6 +163,7 @@ class Indexer:
         """Return what is to be stored, made in slices: nothing else goes on during one, neither a
         search beside us nor the sending of the batch before."""
         done: list[Work] = []
+        await self._count_partitions()
         for start in range(0, len(items), _SLICE):
             await asyncio.sleep(0)
             work = []
@@ -180,10 +187,37 @@ class Indexer:
                 metrics.EVENTS_FENCED.inc()
             return None
         self._remember(event.tenant)
+        if not self._markers_are_kept:
+            misplaced = self._placement.misplaced(item.record, event)
+            if misplaced is not None:
+                await self._keep_markers(misplaced)
         if self._fence.passes(event.tenant.tenant_uid, batch):
             return event
         metrics.EVENTS_FENCED.inc()
         return None
+
+    async def _keep_markers(self, reason: str) -> None:
+        """Have the store keep what says that users are deleted: the log will not, of all of them.
+        Before anything of this is committed, so that it cannot be missed."""
+        await self._applier.patiently(lambda: self._store.keep_markers(reason))
+        self._markers_are_kept = True
+
+    async def _count_partitions(self) -> None:
+        """Look how many partitions there are, at first and now and then: where some were added,
+        the older records of users may lie in others than their deletions."""
+        now = self._clock()
+        if self._count_partitions_at is not None and now < self._count_partitions_at:
+            return
+        try:
+            partitions = len(await self._log.ends(USER_EVENTS))
+        except LogUnavailable:
+            # Enough is read already to go on with; where nothing is known, it is read anew.
+            if not self._placement.partitions:
+                raise
+            return
+        await self._applier.patiently(lambda: self._store.note_partitions(partitions))
+        self._placement.partitions = partitions
+        self._count_partitions_at = now + _COUNT_PARTITIONS_EVERY_SECONDS
 
     def _tenant_with(self, uid: str) -> TenantContext | None:
         """Return the tenant of a tombstone that names only a uid: one in force, or one that an

@@ -3,6 +3,9 @@
 A second collection is filled by an indexer of its own, from the log's start; when it has caught up,
 searches are switched to it in one step. The collection and how far it has come outlive an
 interruption: the same command goes on where it stopped.
+
+The log forgets a deletion after a day. Where it may still hold older records of the deleted user
+(`placement`), the collection in use has kept a marker, so all markers move along.
 """
 
 import asyncio
@@ -48,12 +51,15 @@ async def reindex(
         )
 
     group = consumer_group(rebuild.store.collection_id)
+    await rebuild.copy_markers()
     async with indexing(make_indexer):
         while True:
             started = clock()
             await _reach_the_end(event_log, group, on_progress)
             if clock() - started < _CAUGHT_UP_SECONDS:
                 break
+        # Filling may have taken longer than the log keeps deletions.
+        await rebuild.copy_markers()
         outcome = await rebuild.switch()
         # Stays in the group until those in service have joined it: nothing waits in between.
         await asyncio.sleep(rebuild.handover_seconds)

@@ -89,6 +89,12 @@ class EdgeVectorStore:
         """Return once everything applied is on the disk. Raises StoreUnavailable."""
         await self._living().call(wire.Flush())
 
+    async def keep_markers(self, reason: str) -> None:
+        """Nothing to do: the embedded log is compacted by key, whatever the partitions."""
+
+    async def note_partitions(self, partitions: int) -> None:
+        """Nothing to do, for the same reason."""
+
     async def search(self, tenant: TenantContext, query: Query, limit: int) -> Sequence[Hit]:
         """Return the tenant's users nearest in either space. Raises StoreUnavailable."""
         command = wire.Search(

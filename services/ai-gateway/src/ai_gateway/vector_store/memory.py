@@ -7,6 +7,7 @@ from uuid import UUID
 import numpy as np
 
 from ai_gateway.vector_store.port import (
+    PARTITIONS_ADDED,
     Change,
     Hit,
     Upsert,
@@ -31,6 +32,9 @@ class MemoryVectorStore:
 
     def __init__(self) -> None:
         self._points: dict[UUID, _Stored] = {}
+        self._partitions = 0
+        self.keeps_markers_for: str | None = None
+        """Why markers are kept from now on; None while nobody has asked for it."""
 
     @property
     def collection_id(self) -> str:
@@ -53,6 +57,16 @@ class MemoryVectorStore:
 
     async def flush(self) -> None:
         """Nothing to wait for."""
+
+    async def keep_markers(self, reason: str) -> None:
+        """Note that markers are kept; they always are."""
+        self.keeps_markers_for = self.keeps_markers_for or reason
+
+    async def note_partitions(self, partitions: int) -> None:
+        """Keep markers where there are more partitions than at first."""
+        self._partitions = self._partitions or partitions
+        if partitions > self._partitions:
+            await self.keep_markers(PARTITIONS_ADDED)
 
     async def search(self, tenant: TenantContext, query: Query, limit: int) -> Sequence[Hit]:
         """Return the tenant's users nearest in either space."""

@@ -25,6 +25,7 @@ from meshkit.tenancy.identity import TenantContext
 
 DENSE = "dense"
 LEXICAL = "lexical"
+PARTITIONS_ADDED = "partitions were added to the topic"
 REVISION_FIELDS = ("partition", "offset", "at")
 """The members of a stored `revision`: a Position, `at` in milliseconds since 1970."""
 
@@ -129,6 +130,19 @@ class VectorStore(Protocol):
     async def flush(self) -> None:
         """Return once everything applied so far would survive a crash of the machine."""
 
+    async def keep_markers(self, reason: str) -> None:
+        """Keep all deletion markers from now on, in this collection and in those that `mesh
+        reindex` makes after it; `reason` is for the log. Durable on return.
+
+        Without it a marker is removed after a day: an index that is made again finds the deletion
+        in the log. Called where the log may have older records of a user than the deletion ends.
+        A store that is never filled from such a log does nothing. Raises StoreUnavailable.
+        """
+
+    async def note_partitions(self, partitions: int) -> None:
+        """Note how many partitions the log has. Where it has more by now than when this was noted
+        first, markers are kept as by `keep_markers`. Raises StoreUnavailable."""
+
     async def search(self, tenant: TenantContext, query: Query, limit: int) -> Sequence[Hit]:
         """Return the tenant's users nearest in either space: up to `limit` from each, unordered.
 
@@ -170,6 +184,10 @@ class Rebuild(Protocol):
     @property
     def handover_seconds(self) -> float:
         """How long the processes in service take to notice the switch; 0 where there are none."""
+
+    async def copy_markers(self) -> int:
+        """Take over the deletion markers of the collection in use, and that it keeps them; return
+        how many. The second time only those that were made since. Raises StoreUnavailable."""
 
     async def switch(self) -> str:
         """Let searches see the new collection; return what has happened, in a sentence.

@@ -12,11 +12,13 @@ from typing import Self
 
 import orjson
 import structlog
+from msgspec.structs import replace
 
 from ai_gateway.vector_store import qdrant_erasure
 from ai_gateway.vector_store import qdrant_wire as wire
 from ai_gateway.vector_store.checks import belongs, mismatch
 from ai_gateway.vector_store.port import (
+    PARTITIONS_ADDED,
     Change,
     Hit,
     StoreMismatch,
@@ -28,6 +30,7 @@ from ai_gateway.vector_store.port import (
 from ai_gateway.vector_store.qdrant_counting import count_points
 from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import ALIAS, LAYOUT, Collection, QdrantLayout
+from ai_gateway.vector_store.qdrant_markers import markers
 from ai_gateway.vectors import Query
 from meshkit.clock import unix_ms
 from meshkit.events.log import Position
@@ -41,6 +44,8 @@ CHUNK = 256
 _WATCH_SECONDS = 2.0
 _MARKER_RETENTION_MS = 24 * 3600 * 1000
 _SWEEP_EVERY_SECONDS = 3600.0
+# Not at once: an indexer that has just started notices within moments that markers are to be kept.
+_FIRST_SWEEP_SECONDS = 60.0
 
 
 class QdrantVectorStore:
@@ -59,6 +64,7 @@ class QdrantVectorStore:
         self._collection: Collection | None = None
         self._problem = "the collection has not been looked at yet"
         self._superseded: str | None = None
+        self._kept_in: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -100,6 +106,7 @@ class QdrantVectorStore:
         """Return a store that fills one collection, whatever the alias says."""
         meta = collection.meta
         store = cls(url, api_key, alias, meta.embedder, meta.dimension)
+        store._log_id = meta.log_id
         store._collection = collection
         return store
 
@@ -107,6 +114,11 @@ class QdrantVectorStore:
     def collection_id(self) -> str:
         """The identity of the stored points, empty while there is no collection."""
         return self._collection.meta.collection_id if self._collection is not None else ""
+
+    @property
+    def log_id(self) -> str | None:
+        """The log that it is filled from, None where it is only searched."""
+        return self._log_id
 
     async def check(self) -> str | None:
         """Return why the collection cannot be used now, None while it can."""
@@ -122,6 +134,30 @@ class QdrantVectorStore:
 
     async def flush(self) -> None:
         """Nothing to wait for: what was applied is in the server's write-ahead log."""
+
+    async def keep_markers(self, reason: str) -> None:
+        """Keep all deletion markers of the collection. Raises StoreUnavailable."""
+        opened = self._opened()
+        if not opened.meta.scattered:
+            await self._change_meta(opened, scattered=True)
+            log.warning("deletion_markers_kept", collection=opened.name, reason=reason)
+
+    async def note_partitions(self, partitions: int) -> None:
+        """Note how many partitions the log has. Raises StoreUnavailable."""
+        opened = self._opened()
+        if not opened.meta.partitions:
+            await self._change_meta(opened, partitions=partitions)
+        elif partitions > opened.meta.partitions:
+            await self.keep_markers(PARTITIONS_ADDED)
+
+    async def copy_markers(self, source: str, since_ms: int) -> int:
+        """Apply the deletions whose markers another collection has got since a time; return how
+        many. Raises StoreUnavailable."""
+        copied = 0
+        async for deletions in markers(self._http, source, since_ms):
+            await self.apply(deletions)
+            copied += len(deletions)
+        return copied
 
     async def search(self, tenant: TenantContext, query: Query, limit: int) -> Sequence[Hit]:
         """Return the tenant's users nearest in either space. Raises StoreUnavailable."""
@@ -163,6 +199,11 @@ class QdrantVectorStore:
     async def _release(self) -> None:
         await self._http.close()
         await self._layout.close()
+
+    async def _change_meta(self, opened: Collection, **changes: bool | int) -> None:
+        await self._layout.change_meta(opened.name, **changes)
+        if self._collection is opened:
+            self._collection = Collection(opened.name, replace(opened.meta, **changes))
 
     def _opened(self) -> Collection:
         if self._collection is None:
@@ -234,11 +275,21 @@ class QdrantVectorStore:
             log.warning("collection_superseded", reason=reason)
 
     async def _sweep(self) -> None:
-        """Remove deletion markers that no late event can need any more."""
+        await asyncio.sleep(_FIRST_SWEEP_SECONDS)
         while True:
-            old = {"key": "deletedAt", "range": {"lt": unix_ms() - _MARKER_RETENTION_MS}}
-            body = orjson.dumps({"filter": {"must": [old]}})
-            with suppress(StoreUnavailable):
-                path = f"/collections/{self._opened().name}/points/delete"
-                await self._http.call("POST", path, body)
+            with suppress(StoreUnavailable, StoreMismatch):
+                await self._remove_old_markers()
             await asyncio.sleep(_SWEEP_EVERY_SECONDS)
+
+    async def _remove_old_markers(self) -> None:
+        """Remove deletion markers that no late event can need any more, unless they are kept."""
+        # As the server has it now: another indexer may just have said that they are.
+        opened = await self._layout.read(self._opened().name)
+        if opened.meta.scattered:
+            if self._kept_in != opened.name:
+                self._kept_in = opened.name
+                log.info("deletion_markers_not_removed", collection=opened.name)
+            return
+        old = {"key": "deletedAt", "range": {"lt": unix_ms() - _MARKER_RETENTION_MS}}
+        path = f"/collections/{opened.name}/points/delete"
+        await self._http.call("POST", path, orjson.dumps({"filter": {"must": [old]}}))

@@ -36,6 +36,11 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
     log_id: str
     layout: int
     made_ms: int
+    scattered: bool = False
+    """Whether the log may have records of users elsewhere than their deletions: then deletion
+    markers are kept."""
+    partitions: int = 0
+    """How many partitions the log had when that was noted first; 0 while it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,14 @@ class QdrantLayout:
             except (ResponseHandlingException, UnexpectedResponse) as error:
                 raise self._unavailable(error) from None
         return await self.read(name)
+
+    async def change_meta(self, name: str, **changes: bool | int) -> None:
+        """Change some of what a collection's metadata says, and leave the rest as it is: the server
+        merges, so several processes may do it at once."""
+        try:
+            await self._client.update_collection(name, metadata=changes)
+        except (ResponseHandlingException, UnexpectedResponse) as error:
+            raise self._unavailable(error) from None
 
     async def point_alias_to(self, name: str) -> None:
         """Let searches see this collection from now on, atomically."""

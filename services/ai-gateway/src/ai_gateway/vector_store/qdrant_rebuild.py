@@ -1,14 +1,20 @@
 """The next collection in a Qdrant server, while it is being filled."""
 
+import structlog
+
 from ai_gateway.vector_store.port import StoreMismatch
 from ai_gateway.vector_store.qdrant import QdrantVectorStore
 from ai_gateway.vector_store.qdrant_layout import LAYOUT, Collection, QdrantLayout
 from meshkit.clock import unix_ms
 
+log = structlog.get_logger()
+
 # The processes in service look at the alias every two seconds, and then join the new group.
 _HANDOVER_SECONDS = 6.0
 # The log keeps the deletion of a user for a day; what was begun earlier may have missed one.
 _RESUMED_MOST_MS = 20 * 3600 * 1000
+# By how much the clocks of two machines may differ.
+_CLOCK_ERROR_MS = 600 * 1000
 
 
 class QdrantRebuild:
@@ -23,6 +29,7 @@ class QdrantRebuild:
         self._store = store
         self._old = old
         self._new = new
+        self._markers_since_ms = 0
 
     @classmethod
     async def open(
@@ -61,6 +68,31 @@ class QdrantRebuild:
     def store(self) -> QdrantVectorStore:
         """The collection to fill."""
         return self._store
+
+    async def copy_markers(self) -> int:
+        """Take over the deletion markers of the collection behind the alias.
+
+        Raises StoreUnavailable.
+        """
+        if self._old is None:
+            return 0
+        try:
+            old = (await self._layout.read(self._old)).meta
+        except StoreMismatch as error:
+            log.warning("markers_not_copied", reason=str(error))
+            return 0
+        if (old.layout, old.log_id) != (LAYOUT, self._store.log_id):
+            # Its revisions mean nothing here.
+            return 0
+        if old.scattered:
+            await self._store.keep_markers(f"{self._old} keeps its markers")
+        if old.partitions:
+            await self._store.note_partitions(old.partitions)
+        since_ms, started_ms = self._markers_since_ms, unix_ms()
+        copied = await self._store.copy_markers(self._old, since_ms)
+        self._markers_since_ms = started_ms - _CLOCK_ERROR_MS
+        log.info("markers_copied", collection=self._old, markers=copied)
+        return copied
 
     async def switch(self) -> str:
         """Move the alias. Raises StoreUnavailable."""
