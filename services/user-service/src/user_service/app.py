@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 
 from starlette.applications import Starlette
@@ -79,7 +79,12 @@ def erasure_part(
     public: Application, log: EventLog, tenants: TenantSource, accounts: Accounts
 ) -> ErasurePart:
     """Return what this service has to do with the erasure of a tenant."""
-    routes = [tombstones_route(KeyEraser(log), tenants), counters_route(accounts, tenants)]
+
+    def uids_in_force() -> Collection[str]:
+        return [policy.tenant_uid for policy in tenants.policies().values()]
+
+    eraser = KeyEraser(log, uids_in_force=uids_in_force)
+    routes = [tombstones_route(eraser, tenants), counters_route(accounts, tenants)]
     return ErasurePart(routes, [public.busy_with])
 
 

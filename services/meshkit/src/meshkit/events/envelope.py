@@ -140,6 +140,30 @@ def read_own(record: Record) -> UserEvent | None:
         return None
 
 
+_OWN_HEADERS = (
+    *(name for name, _ in _CONSTANT_HEADERS),
+    "ce_id",
+    "ce_type",
+    "ce_time",
+    "ce_subject",
+    "ce_tenantid",
+    "ce_tenantuid",
+)
+_OWN_FORMS = (_OWN_HEADERS, (*_OWN_HEADERS, "traceparent"))
+
+
+def own_uid(record: Record) -> bytes | None:
+    """Return the uid of the tenant whose record it is, of one that has the headers of `to_record`
+    in their order; None for any other. The value is not looked at."""
+    headers = record.headers
+    names = tuple([name for name, _ in headers])
+    if names not in _OWN_FORMS:
+        return None
+    if headers[0] != _CONSTANT_HEADERS[0] or headers[2] != _CONSTANT_HEADERS[2]:
+        return None
+    return headers[8][1]
+
+
 @lru_cache(maxsize=4096)
 def _tenant(tenant_id: bytes, tenant_uid: bytes) -> TenantContext:
     """Return the checked tenant. The same few come again and again."""
@@ -157,6 +181,7 @@ __all__ = [
     "EventType",
     "UserData",
     "UserEvent",
+    "own_uid",
     "read_own",
     "record_key",
     "timestamp",

@@ -86,6 +86,17 @@ def tenant_id_of(record: Record) -> TenantId | None:
         return None
 
 
+def named_tenant(record: Record) -> tuple[str, str] | None:
+    """Return the id and the uid by which a record names its tenant, as they stand there: unchecked,
+    and each of them empty where it is left out. None for a record that has no attributes or cannot
+    be read. Whether the rest of it is an event is not looked at."""
+    try:
+        event = split(record, dict(record.headers))
+    except (BadEvent, ValueError, RecursionError):
+        return None
+    return None if event is None else (event.tenantid, event.tenantuid)
+
+
 class _Value(msgspec.Struct, rename="camel"):
     """The data of an event; which user it describes may be said in the attributes only."""
 
@@ -221,4 +232,12 @@ def _tombstone(record: Record, headers: dict[str, bytes], resolve_uid: ResolveUi
     return UserEvent(place, EventType.DELETED, tenant, user_id, "", None, traceparent)
 
 
-__all__ = ["ResolveTenant", "ResolveUid", "from_record", "no_uid", "tenant_id_of", "tenant_of"]
+__all__ = [
+    "ResolveTenant",
+    "ResolveUid",
+    "from_record",
+    "named_tenant",
+    "no_uid",
+    "tenant_id_of",
+    "tenant_of",
+]

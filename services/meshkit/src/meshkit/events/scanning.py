@@ -47,12 +47,17 @@ class UserKeyScan:
 
         Raises LogUnavailable.
         """
+        async for records in self.chunks(partition):
+            for record in records:
+                if uid := key_uid(record.key):
+                    yield uid, record
+
+    async def chunks(self, partition: int) -> AsyncIterator[Sequence[Record]]:
+        """Yield all records of a partition, some at a time. Raises LogUnavailable."""
         first, end = self._ends[partition]
         done = self._done
         async for chunk in _chunks(self._reader, partition, first, end):
-            for record in chunk.records:
-                if uid := key_uid(record.key):
-                    yield uid, record
+            yield chunk.records
             self._on_scanned(done + min(chunk.end, end) - first, self._total)
         self._done = done + end - first
         self._on_scanned(self._done, self._total)
