@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -25,12 +26,14 @@ def make_event(user_id: str) -> UserEvent:
     return UserEvent("e", EventType.CREATED, A, user_id, "", data)
 
 
-def make_record(user_id: str, *, partition: int | None = None, **changes: object) -> Record:
+def make_record(
+    user_id: str, *, partition: int | None = None, offset: int = 1, **changes: Any
+) -> Record:
     """A record of user-service, in the partition of its key, except for what is given."""
     new = to_record(make_event(user_id))
     if partition is None:
         partition = partition_of(new.key, PARTITIONS)
-    record = Record(USER_EVENTS, partition, 0, new.key, new.value, new.headers, 0)
+    record = Record(USER_EVENTS, partition, offset, new.key, new.value, new.headers, 0)
     return replace(record, **changes)
 
 
@@ -59,7 +62,7 @@ def seen(check: PlacementCheck, record: Record, user_id: str) -> str:
 def test_records_where_they_belong_are_not_noticed(check: PlacementCheck) -> None:
     for n in range(5000):
         user_id = f"u{n}" if n % 3 else f"https://idp.example/users/{n}"
-        assert check.misplaced(make_record(user_id), make_event(user_id)) is None
+        assert check.misplaced(make_record(user_id, offset=n), make_event(user_id)) is None
 
 
 @pytest.mark.parametrize(
@@ -82,8 +85,8 @@ def test_another_partition_is_noticed_at_the_start_of_each_partition(
 ) -> None:
     for user_id in users_in(3, 1000):
         check.misplaced(make_record(user_id), make_event(user_id))
-    strays = [name for name in users_in(4, 1)]
-    assert PARTITION in seen(check, make_record(strays[0], partition=5), strays[0])
+    (stray,) = users_in(4, 1)
+    assert PARTITION in seen(check, make_record(stray, partition=5), stray)
 
 
 def test_records_of_others_are_looked_at_one_by_one(check: PlacementCheck) -> None:
@@ -105,8 +108,8 @@ def test_one_in_64_of_our_own_records_is_looked_at_later(check: PlacementCheck) 
     for user_id in users_in(3, 640):
         check.misplaced(make_record(user_id), make_event(user_id))
     (stray,) = users_in(4, 1)
-    noticed = [bool(seen(check, make_record(stray, partition=3), stray)) for _ in range(640)]
-    assert sum(noticed) == 10
+    records = [make_record(stray, partition=3, offset=offset) for offset in range(1000, 1640)]
+    assert sum(bool(seen(check, record, stray)) for record in records) == 10
 
 
 def test_partition_that_was_added_is_noticed(check: PlacementCheck) -> None:

@@ -17,7 +17,8 @@ from meshkit.events.partition import partition_of
 
 _OWN_SOURCE = ("ce_source", SOURCE.encode())
 _ALWAYS_FIRST = 100
-_THEN_ONE_IN = 64
+# One offset in 64.
+_ALL_BUT_ONE = 63
 
 
 class PlacementCheck:
@@ -28,23 +29,21 @@ class PlacementCheck:
 
     def __init__(self) -> None:
         self.partitions = 0
-        self._read: dict[int, int] = {}
+        self._always: dict[int, int] = {}
 
     def misplaced(self, record: Record, event: UserEvent) -> str | None:
         """Return how a record lies elsewhere, None where it does not or was not looked at."""
         if record.key != record_key(event.tenant, event.user_id):
             return "a record lies under another key than its user's"
-        if not self.partitions or not self._is_due(record):
+        partition, headers = record.partition, record.headers
+        if always := self._always.get(partition, _ALWAYS_FIRST):
+            self._always[partition] = always - 1
+        elif record.offset & _ALL_BUT_ONE and len(headers) > 1 and headers[1] == _OWN_SOURCE:
             return None
-        if record.partition >= self.partitions:
+        if not self.partitions:
+            return None
+        if partition >= self.partitions:
             return PARTITIONS_ADDED
-        if record.partition != partition_of(record.key, self.partitions):
+        if partition != partition_of(record.key, self.partitions):
             return "a record lies in another partition than its key's"
         return None
-
-    def _is_due(self, record: Record) -> bool:
-        read = self._read[record.partition] = self._read.get(record.partition, 0) + 1
-        if read <= _ALWAYS_FIRST or not read % _THEN_ONE_IN:
-            return True
-        headers = record.headers
-        return len(headers) < 2 or headers[1] != _OWN_SOURCE
