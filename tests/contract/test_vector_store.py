@@ -316,3 +316,16 @@ async def test_any_order_and_repetition_of_changes_converges(
             expected[change.user.user_id] = change.user
     assert {user_id: await store.get(tenant, user_id) for user_id in expected} == expected
     assert await store.count(tenant) == sum(user is not None for user in expected.values())
+
+
+async def test_store_is_as_before_when_its_markers_are_kept(store: VectorStore) -> None:
+    await store.apply([make_upsert(A, "u-1"), make_delete(A, "u-2")])
+    for partitions in (12, 12, 16):
+        await store.note_partitions(partitions)
+    for _ in range(2):
+        await store.keep_markers("a test")
+    await store.apply([make_upsert(A, "u-2"), make_delete(A, "u-1", 2)])
+    assert await names(store, A, "alice") == set()
+    assert (await store.count(A), await store.footprint(A)) == (0, 2)
+    await store.delete_tenant(A)
+    assert await store.footprint(A) == 0

@@ -2,6 +2,7 @@
 nothing left in the log or in the store."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 
 from builders import make_context, make_policy
 from kube_api import KubeApi
@@ -19,6 +21,8 @@ from meshkit.events.kafka_config import KafkaConnection
 from meshkit.events.kafka_log import KafkaEventLog
 from meshkit.events.kafka_topics import ensure_topics
 from meshkit.events.log import USER_EVENTS, EventLog, NewRecord
+from meshkit.events.partition import partition_of
+from meshkit.events.scanning import read_all
 from meshkit.events.sqlite_log import SqliteEventLog
 from meshkit.kube.client import KubeClient
 from meshkit.tenancy.identity import TenantContext
@@ -65,6 +69,28 @@ async def test_every_key_of_the_tenant_is_ended_in_a_real_log(log: EventLog) -> 
     await log.publish(USER_EVENTS, user(A, 7))
     assert await eraser.tombstone(A) == KeyCount(2500, 1, 0)
     assert await eraser.count(B) == KeyCount(700, 0, 700)
+
+
+async def test_records_under_keys_of_others_are_ended_where_they_lie(log: EventLog) -> None:
+    body = {"tenantId": "tenant-a", "userId": "u1", "email": "a@example.com", "name": "Alice"}
+    event = {"specversion": "1.0", "id": "e", "source": "/crm", "type": "user.created"}
+    named = {"tenantid": "tenant-a", "tenantuid": A.tenant_uid, "subject": "u2", "data": body}
+    bare = NewRecord(b"crm-1", json.dumps(body).encode(), (), 3)
+    structured = NewRecord(b"crm-2", json.dumps(event | named).encode(), (), 5)
+    forged = replace(bare, key=f"{B.tenant_uid}/u1".encode())
+    shared = [replace(bare, key=b"crm-3"), NewRecord(b"crm-3", b"{}", (), 3)]
+    await log.publish_many(USER_EVENTS, [user(B, n) for n in range(50)])
+    await log.publish_many(USER_EVENTS, [bare, structured, forged, *shared])
+    eraser = KeyEraser(log, uids_in_force=lambda: (A.tenant_uid, B.tenant_uid))
+    assert await eraser.count(A) == KeyCount(4, 0, 4)
+    # B's key belongs into another partition than 3, where A's record is alone under it.
+    assert partition_of(forged.key, 12) != 3
+    assert await eraser.tombstone(A) == KeyCount(4, 3, 1)
+    assert await eraser.count(A) == KeyCount(4, 0, 1)
+    ended = [record async for record in read_all(log, USER_EVENTS, dict.fromkeys(range(12), 0))]
+    places = {(r.key, r.partition) for r in ended if r.value is None}
+    assert places == {(b"crm-1", 3), (b"crm-2", 5), (forged.key, 3)}
+    assert await eraser.count(B) == KeyCount(50, 0, 50)
 
 
 def policy(name: str, state: TenantState, uid: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ is Terminating may lose anything.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from ai_gateway.vector_store.port import StoreRefused, UserKey
 from apps import Mesh, running_mesh
 from builders import at, make_context, make_delete, make_policy
-from meshkit.events.envelope import EventType, UserData, UserEvent, to_record
+from meshkit.events.envelope import EventType, UserData, UserEvent, record_key, to_record
 from meshkit.events.log import USER_EVENTS, NewRecord, Position, Record
 from meshkit.events.memory_log import MemoryEventLog
 from meshkit.tenancy.identity import TenantContext
@@ -268,3 +269,40 @@ async def test_write_that_was_admitted_before_the_fence_is_waited_for() -> None:
         assert answer.json()["busy"] is False
         ended = await ask(mesh, "users_admin", "POST", "tombstones", A.tenant_uid)
         assert ended.json()["tombstoned"] == 1
+
+
+FORGERIES = [
+    ("no attributes", {}),
+    ("the other's headers", {"ce_specversion": "1.0", "ce_tenantuid": B.tenant_uid}),
+    ("a content type", {"content-type": "application/cloudevents+json"}),
+]
+
+
+@pytest.mark.parametrize("headers", [h for _, h in FORGERIES], ids=[name for name, _ in FORGERIES])
+async def test_erasure_ends_no_key_of_others_whatever_a_record_under_it_says(
+    mesh: Mesh, headers: dict[str, str]
+) -> None:
+    """Records of A, by what they say, under the keys of the others' users: before and after theirs.
+    The first life of a name has no policy, but records."""
+    event = {"specversion": "1.0", "id": "f", "source": "/crm", "type": "user.created"}
+    named = {"tenantid": "tenant-a", "tenantuid": A.tenant_uid, "subject": "u-1"}
+    body = {"tenantId": "tenant-a", "email": "f@example.com", "name": "Forged"}
+    pairs = tuple((name, text.encode()) for name, text in headers.items())
+    value = json.dumps(event | named | {"data": body}).encode()
+    keys_of_others = [record_key(tenant, name) for tenant in OTHERS for name in USERS]
+    await mesh.log.publish_many(USER_EVENTS, [NewRecord(k, value, pairs) for k in keys_of_others])
+    before = {key: len(part) for key, part in _partitions(mesh, keys_of_others).items()}
+    mesh.tenants.put(policy(A, TenantState.TERMINATING))
+    await ask(mesh, "gateway_admin", "DELETE", "points", A.tenant_uid)
+    for _ in range(2):
+        ended = (await ask(mesh, "users_admin", "POST", "tombstones", A.tenant_uid)).json()
+        assert ended["remaining"] == (0 if "ce_tenantuid" in headers else len(keys_of_others))
+    for other in OTHERS:
+        await assert_whole(mesh, other)
+    after = {key: len(part) for key, part in _partitions(mesh, keys_of_others).items()}
+    assert after == before
+
+
+def _partitions(mesh: Mesh, keys: Sequence[bytes]) -> dict[bytes, list[Record]]:
+    everything = [record for part in mesh.log.partitions(USER_EVENTS) for record in part]
+    return {key: [record for record in everything if record.key == key] for key in keys}
