@@ -283,6 +283,28 @@ async def test_markers_of_another_log_or_that_cannot_be_read_are_left(log: Memor
         await store.close()
 
 
+async def test_markers_of_a_collection_that_somebody_changed_are_copied_as_far_as_they_can_be(
+    log: MemoryEventLog,
+) -> None:
+    async with own_alias() as alias:
+        store = await open_store(alias)
+        await store.keep_markers("a test")
+        await store.apply([make_delete(A, "u-1")])
+        client = AsyncQdrantClient(url=qdrant_url(), check_compatibility=False)
+        await client.delete_payload_index(f"{alias}_1", "tenantUid")
+        async with next_collection(alias) as rebuild:
+            assert await rebuild.copy_markers() == 1
+        # Without this index the server refuses to look for them.
+        await client.delete_payload_index(f"{alias}_1", "deletedAt")
+        async with next_collection(alias) as rebuild:
+            with structlog.testing.capture_logs() as logs:
+                assert await rebuild.copy_markers() == 0
+            assert "markers_not_copied" in {line["event"] for line in logs}
+        assert (await meta(alias, 2)).scattered
+        await client.close()
+        await store.close()
+
+
 async def test_first_collection_has_no_markers_to_copy() -> None:
     async with own_alias() as alias, next_collection(alias) as rebuild:
         assert await rebuild.copy_markers() == 0

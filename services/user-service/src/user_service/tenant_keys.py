@@ -92,16 +92,13 @@ class KeyState:
     def _named(self, record: Record) -> NamedUser:
         """Return the user that a record of this tenant names: that of the key, where none can be
         read."""
-        tenant, by_key = self._tenant, user_of_key(self._tenant, self._key)
+        tenant = self._tenant
         named = named_tenant(record)
-        if named is not None and not _is_name_of(named, tenant):
-            # Somebody else's, or nobody's, under a key of this tenant.
-            return NamedUser(by_key, by_uid=True)
         by_uid = named is None or bool(named[1])
         try:
             event = from_record(record, lambda _: tenant, lambda _: tenant)
         except BadEvent:
-            return NamedUser(by_key, by_uid)
+            return NamedUser(user_of_key(tenant, self._key), by_uid)
         return NamedUser(event.user_id, by_uid)
 
 

@@ -95,14 +95,24 @@ class QdrantLayout:
 
     async def read(self, name: str) -> Collection:
         """Return a collection whose layout is right. Raises StoreMismatch."""
+        info = await self._info(name)
+        _check_layout(name, info)
+        return Collection(name, _meta(name, info.config.metadata or {}))
+
+    async def read_meta(self, name: str) -> Meta:
+        """Return what a collection says its points are, whatever else was changed about it.
+
+        Raises StoreMismatch.
+        """
+        return _meta(name, (await self._info(name)).config.metadata or {})
+
+    async def _info(self, name: str) -> models.CollectionInfo:
         try:
-            info = await self._client.get_collection(name)
+            return await self._client.get_collection(name)
         except (ResponseHandlingException, UnexpectedResponse) as error:
             if isinstance(error, UnexpectedResponse) and error.status_code == _NOT_FOUND:
                 raise StoreMismatch(f"the collection {name} is gone") from None
             raise self._unavailable(error) from None
-        _check_layout(name, info)
-        return Collection(name, _meta(name, info.config.metadata or {}))
 
     async def create(self, number: int, embedder: str, dimension: int, log_id: str) -> Collection:
         """Make the collection of this number, empty; one that was made by another is taken."""

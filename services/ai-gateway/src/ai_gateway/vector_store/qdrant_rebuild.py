@@ -2,7 +2,7 @@
 
 import structlog
 
-from ai_gateway.vector_store.port import StoreMismatch
+from ai_gateway.vector_store.port import StoreMismatch, StoreRefused
 from ai_gateway.vector_store.qdrant import QdrantVectorStore
 from ai_gateway.vector_store.qdrant_layout import LAYOUT, Collection, QdrantLayout
 from meshkit.clock import unix_ms
@@ -77,21 +77,25 @@ class QdrantRebuild:
         if self._old is None:
             return 0
         try:
-            old = (await self._layout.read(self._old)).meta
-        except StoreMismatch as error:
-            log.warning("markers_not_copied", reason=str(error))
+            return await self._copy_markers_of(self._old)
+        except (StoreMismatch, StoreRefused) as error:
+            # It is the way out of a collection that somebody changed, so it goes on without them.
+            log.error("markers_not_copied", collection=self._old, reason=str(error))
             return 0
+
+    async def _copy_markers_of(self, name: str) -> int:
+        old = await self._layout.read_meta(name)
         if (old.layout, old.log_id) != (LAYOUT, self._store.log_id):
             # Its revisions mean nothing here.
             return 0
         if old.scattered:
-            await self._store.keep_markers(f"{self._old} keeps its markers")
+            await self._store.keep_markers(f"{name} keeps its markers")
         if old.partitions:
             await self._store.note_partitions(old.partitions)
         since_ms, started_ms = self._markers_since_ms, unix_ms()
-        copied = await self._store.copy_markers(self._old, since_ms)
+        copied = await self._store.copy_markers(name, since_ms)
         self._markers_since_ms = started_ms - _CLOCK_ERROR_MS
-        log.info("markers_copied", collection=self._old, markers=copied)
+        log.info("markers_copied", collection=name, markers=copied)
         return copied
 
     async def switch(self) -> str:

@@ -17,8 +17,7 @@ KEY: dict[str, Any] = {
 }
 KEY_OF_OTHERS = KEY | {
     "description": "`<tenantUid>/<userId>`, as for the events of user-service. An event under"
-    " another key, or without one, is indexed too; but compaction and the erasure of a tenant go"
-    " by the key."
+    " another key, or without one, is indexed too; but compaction goes by the key."
 }
 KEY_OF_A_LETTER = {
     "type": "string",
