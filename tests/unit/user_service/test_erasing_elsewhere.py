@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -395,6 +395,7 @@ _ANY_RECORD = st.sampled_from(
 _PLACED = st.tuples(_ANY_KEY, _ANY_RECORD, st.sampled_from([PLACE_OF_B, ELSEWHERE]))
 
 
+@settings(max_examples=300, deadline=None)
 @given(st.lists(_PLACED, max_size=12))
 async def test_no_history_lets_an_erasure_take_anything_from_others_or_leave_anything_unsaid(
     history: list[tuple[bytes, NewRecord, int]],

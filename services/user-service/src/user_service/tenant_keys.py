@@ -81,25 +81,25 @@ class KeyState:
         if record.value is None:
             # Whatever it names, compaction ends with it what came before.
             self.has_others = False
-            if is_mine:
-                self.alive.discard(self._named(record))
+            if is_mine and (deleted := self._named(record)) is not None:
+                self.alive.discard(deleted)
         elif is_mine:
-            self.alive.add(self._named(record))
+            # Also what is no event is the tenant's data; nothing but a deletion ends it.
+            by_key = NamedUser(user_of_key(self._tenant, self._key), by_uid=True)
+            self.alive.add(self._named(record) or by_key)
             self.offset = record.offset
         else:
             self.has_others = True
 
-    def _named(self, record: Record) -> NamedUser:
-        """Return the user that a record of this tenant names: that of the key, where none can be
-        read."""
+    def _named(self, record: Record) -> NamedUser | None:
+        """Return the user that a record of this tenant names, None where it cannot be read."""
         tenant = self._tenant
-        named = named_tenant(record)
-        by_uid = named is None or bool(named[1])
         try:
             event = from_record(record, lambda _: tenant, lambda _: tenant)
         except BadEvent:
-            return NamedUser(user_of_key(tenant, self._key), by_uid)
-        return NamedUser(event.user_id, by_uid)
+            return None
+        named = named_tenant(record)
+        return NamedUser(event.user_id, by_uid=named is None or bool(named[1]))
 
 
 def user_of_key(tenant: TenantContext, key: bytes) -> str:
