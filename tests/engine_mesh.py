@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from foreign_producer import ForeignProducer
 from kafka_broker import KafkaBroker, missing
 from ledger import TENANTS, Ledger
 from mesh_process import healthy, unlimited, write_tenant
@@ -147,8 +148,11 @@ async def kill_at_random(mesh: EngineMesh, ledger: Ledger, rng: random.Random, k
 
 
 @asynccontextmanager
-async def under_load(folder: Path, rng: random.Random) -> AsyncIterator[tuple[EngineMesh, Ledger]]:
-    """A mesh that is written to and read from; at the end the ledger has to be right."""
+async def under_load(
+    folder: Path, rng: random.Random, *, foreign: bool = False
+) -> AsyncIterator[tuple[EngineMesh, Ledger]]:
+    """A mesh that is written to and read from; at the end the ledger has to be right. With
+    `foreign` another team's producer writes a part of it, past the services."""
     if lack := missing():
         pytest.skip(f"a broker of our own is needed, and {lack}")
     mesh = EngineMesh(folder)
@@ -156,7 +160,8 @@ async def under_load(folder: Path, rng: random.Random) -> AsyncIterator[tuple[En
     async with aiohttp.ClientSession(timeout=timeout) as http:
         try:
             await mesh.start(http)
-            ledger = Ledger(mesh.users_url, mesh.gateway_url, http)
+            other = ForeignProducer(mesh.broker.bootstrap_servers) if foreign else None
+            ledger = Ledger(mesh.users_url, mesh.gateway_url, http, foreign=other)
             async with ledger.clients(CLIENTS, rng):
                 yield mesh, ledger
             await mesh.ready(http)

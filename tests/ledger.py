@@ -1,6 +1,7 @@
 """Clients that write down what they were promised, and hold the mesh to it.
 
-Each user is written by one client, in versions 1, 2, 3, …; a deletion takes a version, too. What is
+Each user is written by one client, in versions 1, 2, 3, …, through user-service and, where there is
+one, through another team's producer in turn; a deletion takes a version, too. What is
 found has to be the last version that was acknowledged, or a later one that was only tried. While
 all this goes on, nobody may see a user go back to an older version.
 """
@@ -14,9 +15,13 @@ from typing import Any
 
 import aiohttp
 
+from foreign_producer import ForeignProducer
+
 GONE = None
 TENANTS = ("tenant-a", "tenant-b", "tenant-c")
 _READS_AT_ONCE = 32
+# Of the writes, where there is another producer.
+_FOREIGN_SHARE = 0.3
 
 
 @dataclass
@@ -46,11 +51,14 @@ class Ledger:
         gateway_url: str,
         http: aiohttp.ClientSession,
         tenants: Sequence[str] = TENANTS,
+        foreign: ForeignProducer | None = None,
     ) -> None:
         self._users_url = users_url
         self._gateway_url = gateway_url
         self._http = http
         self._tenants = tenants
+        self._foreign = foreign
+        self.by_foreign = 0
         self.lines: list[Line] = []
         self.acknowledged = 0
         self.refused = 0
@@ -66,7 +74,11 @@ class Ledger:
             version = len(line.tried) + 1
             line.tried.append(GONE if delete else version)
             try:
-                status = await self._send(line, version, delete=delete)
+                foreign = self._foreign if rng.random() < _FOREIGN_SHARE else None
+                if foreign is None:
+                    status = await self._send(line, version, delete=delete)
+                else:
+                    status = await self._send_past(foreign, line, version, delete=delete)
             except (aiohttp.ClientError, TimeoutError):
                 status = 0
             if status == 202:
@@ -88,7 +100,11 @@ class Ledger:
             for line in lines:
                 line.tried.append(len(line.tried) + 1)
             try:
-                taken = await self._send_batch(tenant, lines)
+                foreign = self._foreign if rng.random() < _FOREIGN_SHARE else None
+                if foreign is None:
+                    taken = await self._send_batch(tenant, lines)
+                else:
+                    taken = await self._send_batch_past(foreign, tenant, lines)
             except (aiohttp.ClientError, TimeoutError):
                 taken = []
             for line in taken:
@@ -217,6 +233,26 @@ class Ledger:
             assert answer.status in (202, 207), await answer.text()
             results = (await answer.json())["results"]
         return [lines[one["index"]] for one in results if one["status"] == "accepted"]
+
+    async def _send_batch_past(
+        self, foreign: ForeignProducer, tenant: str, lines: list[Line]
+    ) -> list[Line]:
+        users = [_user(line, len(line.tried)) | {"userId": line.user_id} for line in lines]
+        sent = zip(lines, await foreign.put(tenant, users), strict=True)
+        taken = [line for line, acknowledged in sent if acknowledged]
+        self.by_foreign += len(taken)
+        return taken
+
+    async def _send_past(
+        self, foreign: ForeignProducer, line: Line, version: int, *, delete: bool
+    ) -> int:
+        if delete:
+            taken = await foreign.delete(line.tenant, line.user_id)
+        else:
+            user = _user(line, version) | {"userId": line.user_id}
+            (taken,) = await foreign.put(line.tenant, [user])
+        self.by_foreign += taken
+        return 202 if taken else 503
 
     async def _send(self, line: Line, version: int, *, delete: bool) -> int:
         url = f"{self._users_url}/users/{line.user_id}"

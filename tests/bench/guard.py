@@ -5,7 +5,8 @@ No row of TARGETS: it says which form `qdrant_guard` should have. The bodies dif
 
     none            no guard: what storing costs by itself
     flat            one clause a point
-    by partition    the product's: a clause for each partition, and in it one or two a point
+    each            one or two a point, by partition: what the product does with the few held up
+    all             one for the whole batch: the product's first
 
 One request is under way at a time, and every request is acknowledged (`wait=true`). New points are
 removed after each request, so that the size of the collection stays what it is.
@@ -24,7 +25,7 @@ import uvloop
 
 from ai_gateway.vector_store import qdrant_wire as wire
 from ai_gateway.vector_store.port import Change, Upsert, User, point_text
-from ai_gateway.vector_store.qdrant_guard import guard
+from ai_gateway.vector_store.qdrant_guard import older_than_all, older_than_each
 from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from bench.engines import QdrantServer, lacking_server, own_collection, running_server
 from bench.harness import Figure, Result, console, cpu_seconds, ratios, report
@@ -44,14 +45,15 @@ Guarded = Sequence[tuple[str, Change]]
 
 def flat(changes: Guarded) -> bytes:
     """One clause a point."""
-    clauses = [orjson.loads(guard([change]))["should"][0] for change in changes]
+    clauses = [orjson.loads(older_than_each([change]))["should"][0] for change in changes]
     return orjson.dumps({"should": clauses})
 
 
 FORMS: Mapping[str, Callable[[Guarded], bytes | None]] = {
     "none": lambda _: None,
     "flat": flat,
-    "by partition": guard,
+    "each": older_than_each,
+    "all": older_than_all,
 }
 
 
@@ -88,7 +90,7 @@ class Users:
 
 def body(changes: Guarded, form: str) -> bytes:
     """Return the product's body with another guard."""
-    document = orjson.loads(wire.apply_body(changes, unix_ms()))
+    document = orjson.loads(wire.apply_body(changes, unix_ms(), b"{}"))
     upsert = document["operations"][0]["upsert"]
     del upsert["update_filter"]
     if (condition := FORMS[form](changes)) is not None:

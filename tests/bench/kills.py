@@ -2,7 +2,8 @@
 
 As `tests/integration/test_faults.py`, longer and under more load: clients write batches, the parts
 (user-service, ai-gateway, two indexers, the broker, the Qdrant server) are killed at random, and at
-the end every user has to be what it was promised to be.
+the end every user has to be what it was promised to be. Another team's producer, with its own keys
+and partitioner, writes a part of it, and partitions are added in the middle.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import aiohttp
 from bench.engines import lacking
 from bench.harness import Result, console, report
 from engine_mesh import EngineMesh, kill_at_random
+from foreign_producer import ForeignProducer
 from ledger import TENANTS, Ledger
 
 CLIENTS = 6
@@ -29,7 +31,8 @@ async def measure(kills: int, events: int) -> list[Result]:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http:
             try:
                 await mesh.start(http)
-                ledger = Ledger(mesh.users_url, mesh.gateway_url, http)
+                foreign = ForeignProducer(mesh.broker.bootstrap_servers)
+                ledger = Ledger(mesh.users_url, mesh.gateway_url, http, foreign=foreign)
                 tasks = [
                     asyncio.create_task(
                         ledger.write_batches(n, TENANTS[n % 3], random.Random(rng.random()))
@@ -39,6 +42,8 @@ async def measure(kills: int, events: int) -> list[Result]:
                 watcher = asyncio.create_task(ledger.watch(random.Random(rng.random())))
                 done = 0
                 while done < kills or ledger.acknowledged < events:
+                    if done == kills // 20 * 10:
+                        await foreign.add_partitions(18)
                     if done < kills:
                         await kill_at_random(mesh, ledger, rng, 10)
                         done += 10
@@ -66,6 +71,7 @@ async def measure(kills: int, events: int) -> list[Result]:
             str(len(letters)),
             not letters,
             f"{ledger.acknowledged:,} events and {done} kills;"
+            f" {ledger.by_foreign:,} of them by another producer;"
             f" {len(ledger.lines):,} users, {ledger.reads:,} reads meanwhile,"
             f" {ledger.refused:,} writes refused or without an answer",
         )

@@ -37,6 +37,7 @@ from ai_gateway.indexer import consumer_group
 from ai_gateway.vector_store import qdrant_wire as wire
 from ai_gateway.vector_store.port import LEXICAL as LEXICAL_NAME
 from ai_gateway.vector_store.port import REVISION_FIELDS, Change, point_text
+from ai_gateway.vector_store.qdrant_guard import older_than_all
 from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import QdrantLayout
 from bench.engines import (
@@ -228,6 +229,10 @@ class Server:
         self._http.close()
 
 
+def _guarded(changes: list[tuple[str, Change]]) -> bytes:
+    return wire.apply_body(changes, unix_ms(), older_than_all(changes))
+
+
 def comparable(point: Mapping[str, Any]) -> dict[str, Any]:
     """Return of a stored point what has to be the same whoever stored it."""
     payload = point["payload"]
@@ -339,10 +344,7 @@ class Bench:
         """Upsert prepared points, some requests under way at a time."""
         count = len(self._topic.users)
         if self._bodies[0] != size:
-            bodies = [
-                wire.apply_body(self._changes(start, size), unix_ms())
-                for start in range(0, count, size)
-            ]
+            bodies = [_guarded(self._changes(start, size)) for start in range(0, count, size)]
             self._bodies = size, bodies
         left = iter(self._bodies[1])
         http = QdrantHttp(self._server.server.url, None)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition  # noqa: TID251 - its errors
 
-from meshkit.events import kafka_log
+from meshkit.events import kafka_log, kafka_messages
 from meshkit.events.kafka_config import KafkaConnection
 
 
@@ -24,7 +24,7 @@ class Broker:
 
 @pytest.fixture
 def asker(monkeypatch: pytest.MonkeyPatch) -> kafka_log._Asker:
-    monkeypatch.setattr(kafka_log, "_MOVING_SECONDS", 0.0)
+    monkeypatch.setattr(kafka_messages, "_ASK_AGAIN_SECONDS", 0.0)
     return kafka_log._Asker(KafkaConnection("127.0.0.1:1"), "group")
 
 

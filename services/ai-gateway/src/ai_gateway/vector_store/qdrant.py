@@ -28,6 +28,7 @@ from ai_gateway.vector_store.port import (
     point_text,
 )
 from ai_gateway.vector_store.qdrant_counting import count_points
+from ai_gateway.vector_store.qdrant_guard import older_than_all, older_than_each
 from ai_gateway.vector_store.qdrant_http import QdrantHttp
 from ai_gateway.vector_store.qdrant_layout import ALIAS, LAYOUT, Collection, QdrantLayout
 from ai_gateway.vector_store.qdrant_markers import markers
@@ -42,6 +43,10 @@ log = structlog.get_logger()
 # 0.9 MB of a request: from 1 MiB on, aiohttp warns that sending it holds up the event loop.
 CHUNK = 256
 _WATCH_SECONDS = 2.0
+
+Changes = Sequence[tuple[str, Change]]
+"""Changes of different points, each with the id of its point."""
+
 _MARKER_RETENTION_MS = 24 * 3600 * 1000
 _SWEEP_EVERY_SECONDS = 3600.0
 # Not at once: an indexer that has just started notices within moments that markers are to be kept.
@@ -129,8 +134,25 @@ class QdrantVectorStore:
         name = self._opened().name
         newest = list(wire.newest_by_point(changes).items())
         for start in range(0, len(newest), CHUNK):
-            body = wire.apply_body(newest[start : start + CHUNK], unix_ms())
-            await self._http.call("POST", f"/collections/{name}/points/batch?wait=true", body)
+            some = newest[start : start + CHUNK]
+            await self._write(name, some, older_than_all(some))
+            if held_up := await self._held_up(name, some):
+                await self._write(name, held_up, older_than_each(held_up))
+
+    async def _write(self, name: str, changes: Changes, guard: bytes) -> None:
+        body = wire.apply_body(changes, unix_ms(), guard)
+        await self._http.call("POST", f"/collections/{name}/points/batch?wait=true", body)
+
+    async def _held_up(self, name: str, changes: Changes) -> Changes:
+        """Return the changes that are newer than what is stored all the same. A point that is not
+        there was removed since: an upsert makes it in any case."""
+        body = orjson.dumps({"ids": [point for point, _ in changes], "with_payload": ["revision"]})
+        stored = wire.revisions(await self._http.read(f"/collections/{name}/points", body))
+        return [
+            (point, change)
+            for point, change in changes
+            if (known := stored.get(point)) is not None and change.revision.is_after(known)
+        ]
 
     async def flush(self) -> None:
         """Nothing to wait for: what was applied is in the server's write-ahead log."""

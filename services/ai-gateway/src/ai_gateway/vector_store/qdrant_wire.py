@@ -26,7 +26,6 @@ from ai_gateway.vector_store.port import (
     User,
     point_text,
 )
-from ai_gateway.vector_store.qdrant_guard import guard
 from ai_gateway.vectors import Query
 from meshkit.events.log import Position
 from meshkit.tenancy.identity import TenantContext
@@ -124,12 +123,12 @@ def newest_by_point(changes: Sequence[Change]) -> dict[str, Change]:
     return newest
 
 
-def apply_body(changes: Sequence[tuple[str, Change]], now_ms: int) -> bytes:
-    """Return the body of a batch that applies changes of different points, each guarded by its
-    revision."""
+def apply_body(changes: Sequence[tuple[str, Change]], now_ms: int, guard: bytes) -> bytes:
+    """Return the body of a batch that applies changes of different points. `guard` is the filter
+    that a stored point has to pass to be overwritten (`qdrant_guard`)."""
     upsert = {
         "points": [_point(point, change, now_ms) for point, change in changes],
-        "update_filter": orjson.Fragment(guard(changes)),
+        "update_filter": orjson.Fragment(guard),
     }
     operations: list[dict[str, Any]] = [{"upsert": upsert}]
     deleted = [point for point, change in changes if not isinstance(change, Upsert)]

@@ -140,10 +140,12 @@ async def replay(log: EventLog, letter: DeadLetter) -> Position:
     between: Record | None = None
     # In every partition: another client may put the same user into another one.
     async for record in read_all(log, letter.topic, {n: end for n, (_, end) in before.items()}):
-        place = Position(record.partition, record.offset)
-        if record.key != letter.record.key or place == position:
+        if record.key != letter.record.key:
             continue
-        later = place.partition == position.partition and place.offset > position.offset
+        same_partition = record.partition == position.partition
+        if same_partition and record.offset == position.offset:
+            continue
+        later = same_partition and record.offset > position.offset
         if not later and (between is None or record.timestamp_ms >= between.timestamp_ms):
             between = record
     if between is not None:
