@@ -7,7 +7,6 @@ collection that is gone or not ours shows.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Self
 
 import orjson
@@ -22,6 +21,7 @@ from ai_gateway.vector_store.port import (
     Change,
     Hit,
     StoreMismatch,
+    StoreRefused,
     StoreUnavailable,
     User,
     UserKey,
@@ -43,14 +43,13 @@ log = structlog.get_logger()
 # 0.9 MB of a request: from 1 MiB on, aiohttp warns that sending it holds up the event loop.
 CHUNK = 256
 _WATCH_SECONDS = 2.0
-
-Changes = Sequence[tuple[str, Change]]
-"""Changes of different points, each with the id of its point."""
-
 _MARKER_RETENTION_MS = 24 * 3600 * 1000
 _SWEEP_EVERY_SECONDS = 3600.0
 # Not at once: an indexer that has just started notices within moments that markers are to be kept.
 _FIRST_SWEEP_SECONDS = 60.0
+
+Changes = Sequence[tuple[str, Change]]
+"""Changes of different points, each with the id of its point."""
 
 
 class QdrantVectorStore:
@@ -144,8 +143,11 @@ class QdrantVectorStore:
         await self._http.call("POST", f"/collections/{name}/points/batch?wait=true", body)
 
     async def _held_up(self, name: str, changes: Changes) -> Changes:
-        """Return the changes that are newer than what is stored all the same. A point that is not
-        there was removed since: an upsert makes it in any case."""
+        """Return the changes that are newer than what is stored: the first guard held them up.
+
+        A point that is not there has been written, since nothing holds up a new one, and was
+        removed since, with its tenant: it must not come back.
+        """
         body = orjson.dumps({"ids": [point for point, _ in changes], "with_payload": ["revision"]})
         stored = wire.revisions(await self._http.read(f"/collections/{name}/points", body))
         return [
@@ -299,8 +301,10 @@ class QdrantVectorStore:
     async def _sweep(self) -> None:
         await asyncio.sleep(_FIRST_SWEEP_SECONDS)
         while True:
-            with suppress(StoreUnavailable, StoreMismatch):
+            try:
                 await self._remove_old_markers()
+            except (StoreUnavailable, StoreMismatch, StoreRefused) as error:
+                log.warning("markers_not_removed", reason=str(error))
             await asyncio.sleep(_SWEEP_EVERY_SECONDS)
 
     async def _remove_old_markers(self) -> None:
